@@ -1,0 +1,1 @@
+"""The REST API: nova-compatible routes and consoled's own."""

@@ -1,0 +1,1 @@
+"""Drivers: where instances and their consoles come from."""

@@ -1,0 +1,1 @@
+"""The cell database: plain functions over a SQLAlchemy connection."""

@@ -1,0 +1,128 @@
+"""The seams: what each room asks of the next one.
+
+All methods that may wait return Deferreds; those without are answered at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.web.http_headers import Headers
+
+from consoled.model import Caller, Console, ConsoleAuthToken, Instance, IssuedToken
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Worker(Protocol):
+    """Runs blocking calls away from the reactor thread."""
+
+    def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """The result of ``fn(*args, **kwargs)``, computed in the worker."""
+
+
+class Database(Protocol):
+    """The cell database, one transaction at a time."""
+
+    def run(self, fn: Callable[..., T], /, *args: Any) -> Deferred[T]:
+        """The result of ``fn(connection, *args)`` after COMMIT.
+
+        :raises consoled.errors.Unavailable: when the database is away.
+        """
+
+
+class Driver(Protocol):
+    """Where instances and their consoles come from, live."""
+
+    @property
+    def name(self) -> str:
+        """The word of ``[DEFAULT] driver``."""
+
+    def instances(self) -> Deferred[Sequence[Instance]]:
+        """All instances, with their consoles as they are now.
+
+        :raises consoled.errors.Unavailable: when the hypervisor does not answer.
+        """
+
+    def instance(self, uuid: str) -> Deferred[Instance]:
+        """One instance as it is now.
+
+        :raises consoled.errors.NotFound: no such instance.
+        :raises consoled.errors.Unavailable: when the hypervisor does not answer.
+        """
+
+    def start(self) -> None:
+        """Called after twistd's fork, before anything is asked."""
+
+    def stop(self) -> Deferred[None]:
+        """Ends threads and connections."""
+
+    def reload(self) -> Deferred[None]:
+        """Reads its sources again (SIGHUP); bad ones leave the old in force.
+
+        :raises consoled.errors.ConfigError: why the old ones stay.
+        """
+
+
+class TokenAuthority(Protocol):
+    """Issues and checks the right to open a console."""
+
+    def issue(
+        self, instance: Instance, console: Console, caller: Caller, access_url: str
+    ) -> Deferred[IssuedToken]:
+        """A new token for one console, stored as a hash."""
+
+    def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:
+        """What the token opens.
+
+        :raises consoled.errors.TokenInvalid: unknown or expired.
+        """
+
+
+class Identity(Protocol):
+    """Who sends a REST request."""
+
+    def authenticate(self, headers: Headers) -> Deferred[Caller]:
+        """The caller.
+
+        :raises consoled.errors.Unauthorized: no, or a wrong, credential.
+        """
+
+
+class Policy(Protocol):
+    """May this caller do that? Rules are oslo.policy's."""
+
+    def allows(self, rule: str, caller: Caller, project_id: str | None) -> Deferred[bool]:
+        """Whether the rule lets the caller act on something of that project."""
+
+
+class Lease(Protocol):
+    """The exclusive right to one console's wire."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether it still holds now; asked for each chunk, so it must be cheap."""
+
+
+class Leases(Protocol):
+    """Hands out leases, one per console."""
+
+    def take(self, instance_uuid: str, index: int, session_id: str) -> Deferred[Lease]:
+        """The console's lease for that session.
+
+        :raises consoled.errors.ConsoleBusy: another session holds it.
+        """
+
+    def release(self, lease: Lease) -> Deferred[None]:
+        """Gives it back; called after the backend socket is closed."""
+
+
+class Transport(Protocol):
+    """How bytes reach a console."""
+
+    def endpoint(self, console: Console) -> IStreamClientEndpoint:
+        """Where to dial; cancelling its connect Deferred aborts the dial."""

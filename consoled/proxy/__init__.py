@@ -1,0 +1,1 @@
+"""The console proxy: the page, WebSocket, sessions and lines."""

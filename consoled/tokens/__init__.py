@@ -1,0 +1,1 @@
+"""Token authorities: they issue and check the right to open a console."""
