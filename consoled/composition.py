@@ -1,0 +1,263 @@
+"""Puts one cell together: the one module that knows every class."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import ILogObserver, Logger
+
+from consoled.api.app import make_api
+from consoled.auth.keys import ensure_keys_file
+from consoled.auth.policy import PolicyEnforcer
+from consoled.auth.static import StaticIdentity
+from consoled.compute.libvirt.driver import LibvirtDriver
+from consoled.compute.libvirt.thread import DaemonThread
+from consoled.compute.static import StaticDriver
+from consoled.db import schema
+from consoled.db.database import CellDatabase
+from consoled.db.engine import make_engine
+from consoled.errors import ConfigError
+from consoled.http.channel import BoundedSite, Refusal
+from consoled.http.listen import EitherFactory, bind
+from consoled.http.tls import SwappableContext, TLSSettings
+from consoled.interfaces import Driver
+from consoled.issuing import ConsoleIssuer
+from consoled.proxy.book import SessionBook
+from consoled.proxy.forwarded import TrustedProxies
+from consoled.proxy.leases import MemoryLeases
+from consoled.proxy.opening import Opener
+from consoled.proxy.origin import OriginRules
+from consoled.proxy.paths import PAGE, Layout
+from consoled.proxy.upgrade import Upgrades
+from consoled.proxy.website import (
+    ProxyResource,
+    Public,
+    Website,
+    built_in_website,
+    security_headers,
+)
+from consoled.proxy.websocket import ConsoleSocketFactory, PingRules
+from consoled.reaper import Reaper
+from consoled.service import Cell, Listener, Part, Reload
+from consoled.settings import Settings
+from consoled.tokens.database import DatabaseAuthority
+from consoled.transports.tcp import TCPTransport
+from consoled.workers import InlineWorker, ThreadWorker
+
+log = Logger()
+
+_FAULTS = {400: "badRequest", 408: "requestTimeout", 413: "overLimit", 431: "badRequest"}
+
+
+def check(settings: Settings) -> None:
+    """Reads everything that a start reads, and writes nothing (``--check-config``).
+
+    :raises consoled.errors.ConfigError: what cannot be used.
+    """
+    if settings.default.driver == "static":
+        StaticDriver.open(settings.static.inventory, InlineWorker())
+    if settings.api.keys_file.exists():
+        StaticIdentity.open(settings.api.keys_file, InlineWorker())
+    PolicyEnforcer(InlineWorker(), settings.oslo_policy.policy_file)
+
+
+def compose(
+    settings: Settings,
+    reactor: Any,
+    read_settings: Callable[[], Settings],
+    observer: ILogObserver,
+) -> Cell:
+    """One cell's service, its sockets bound.
+
+    No thread is started and no connection stays open: twistd may fork after it.
+
+    :param read_settings: reads the files again, for SIGHUP.
+    :param observer: writes the log.
+    :raises consoled.errors.ConfigError: one line for the operator.
+    """
+    check(settings)
+    _make_state_folder(settings.default.state_path)
+    keys_made = ensure_keys_file(settings.api.keys_file)
+    composer = _Composer(settings, reactor, read_settings)
+    cell = composer.compose(observer)
+    if keys_made:
+        log.info(
+            "made {path} with one admin key", event="keys_file_made", path=settings.api.keys_file
+        )
+    return cell
+
+
+class _Composer:
+    """Holds the parts while they are put together."""
+
+    def __init__(
+        self, settings: Settings, reactor: Any, read_settings: Callable[[], Settings]
+    ) -> None:
+        self.settings = settings
+        self.reactor = reactor
+        self.read_settings = read_settings
+        engine = make_engine(settings.database.connection)
+        schema.prepare(engine)
+        engine.dispose()
+        writers = 1 if engine.dialect.name == "sqlite" else 8
+        self.database_worker = ThreadWorker(reactor, "database", writers)
+        self.files_worker = ThreadWorker(reactor, "files", 1)
+        self.database = CellDatabase(engine, self.database_worker)
+        self.driver = self._driver()
+        self.identity = StaticIdentity.open(settings.api.keys_file, self.files_worker)
+        self.policy = PolicyEnforcer(self.files_worker, settings.oslo_policy.policy_file)
+        self.authority = DatabaseAuthority(
+            self.database, settings.consoleauth.token_ttl, self.driver.name
+        )
+        self.sessions = SessionBook()
+        self.contexts: list[tuple[str, SwappableContext]] = []
+
+    def compose(self, observer: ILogObserver) -> Cell:
+        """The cell."""
+        group = self.settings.serial_console
+        upgrades = self._upgrades()
+        public = Public(self._website(), self._headers(self.settings))
+        listeners = [self._api_listener()]
+        if group.enabled:
+            listeners.append(self._proxy_listener(public, upgrades))
+        reaper = Reaper(self.database, lambda: (), self.reactor)
+        return Cell(
+            name=self.settings.cell,
+            reactor=self.reactor,
+            observer=observer,
+            listeners=listeners,
+            driver=self.driver,
+            parts=[
+                Part(lambda: None, self.database.stop),
+                Part(self.database_worker.start, self.database_worker.stop),
+                Part(self.files_worker.start, self.files_worker.stop),
+                Part(reaper.startService, reaper.stopService),
+            ],
+            sessions=self.sessions,
+            reloads=self._reloads(public, upgrades),
+        )
+
+    def _driver(self) -> Driver:
+        settings = self.settings
+        if settings.default.driver == "static":
+            return StaticDriver.open(settings.static.inventory, self.files_worker)
+        return LibvirtDriver(
+            uri=settings.libvirt.uri,
+            host=None,
+            proxyclient_address=settings.serial_console.proxyclient_address,
+            default_project=settings.libvirt.default_project,
+            worker=DaemonThread(self.reactor, "libvirt"),
+            clock=self.reactor,
+        )
+
+    def _website(self) -> Website:
+        folder = self.settings.serial_console.web
+        if folder is not None:
+            return Website(folder, built_in=False)
+        website = built_in_website()
+        if website.find((PAGE,)) is None:
+            raise ConfigError(
+                f"the built-in page is missing from {website.folder}; in a checkout, build it with "
+                "`make page`"
+            )
+        return website
+
+    def _headers(self, settings: Settings) -> dict[str, str]:
+        built_in = settings.serial_console.web is None
+        return security_headers(built_in, settings.console.frame_ancestors)
+
+    def _upgrades(self) -> Upgrades:
+        proxy = self.settings.proxy
+        transport = TCPTransport(self.reactor, proxy.connect_timeout)
+        return Upgrades(
+            rules=_rules(self.settings),
+            trusted=TrustedProxies(proxy.trusted_proxies),
+            sockets=ConsoleSocketFactory(
+                self.reactor, PingRules(proxy.ping_interval, proxy.ping_timeout)
+            ),
+            authority=self.authority,
+            opener=Opener(
+                self.driver, MemoryLeases(), transport, self.reactor, proxy.connect_timeout
+            ),
+            driver=self.driver,
+            clock=self.reactor,
+            max_sessions=proxy.max_sessions,
+            stall_timeout=proxy.stall_timeout,
+            sessions=self.sessions,
+        )
+
+    def _api_listener(self) -> Listener:
+        api, group = self.settings.api, self.settings.serial_console
+        issuer = ConsoleIssuer(
+            self.driver, self.policy, self.authority, group.enabled, group.base_url
+        )
+        site = BoundedSite(
+            make_api(self.identity, issuer, seconds=self.reactor.seconds),
+            self.reactor,
+            Refusal(b"application/json", _fault_body),
+        )
+        factory: IProtocolFactory = site
+        if api.cert is not None:
+            context = self._context("the API's certificate", TLSSettings(api.cert, api.key))
+            factory = EitherFactory(site, context, ssl_only=True, reactor=self.reactor)
+        return Listener("api", bind(api.listen, api.port), factory)
+
+    def _proxy_listener(self, public: Public, upgrades: Upgrades) -> Listener:
+        group, console = self.settings.serial_console, self.settings.console
+        site = BoundedSite(ProxyResource(Layout.of(group.base_url), public, upgrades), self.reactor)
+        factory: IProtocolFactory = site
+        if group.cert is not None:
+            tls = TLSSettings(
+                group.cert, group.key, console.ssl_ciphers, console.ssl_minimum_version
+            )
+            context = self._context("the proxy's certificate", tls)
+            factory = EitherFactory(site, context, group.ssl_only, self.reactor)
+        sock = bind(group.listen, group.port, v6_only=group.source_is_ipv6)
+        return Listener("proxy", sock, factory)
+
+    def _context(self, what: str, tls: TLSSettings) -> SwappableContext:
+        context = SwappableContext(tls)
+        self.contexts.append((what, context))
+        return context
+
+    def _reloads(self, public: Public, upgrades: Upgrades) -> list[Reload]:
+        def reload_settings() -> None:
+            settings = self.read_settings()
+            upgrades.rules = _rules(settings)
+            public.headers = self._headers(settings)
+
+        return [
+            Reload("[console] origins and hosts", reload_settings),
+            Reload(f"the {self.driver.name} driver", self.driver.reload),
+            Reload("the keys file", self.identity.reload),
+            Reload("the policy", self.policy.reload),
+            *(Reload(what, context.reload) for what, context in self.contexts),
+        ]
+
+
+def _rules(settings: Settings) -> OriginRules:
+    console = settings.console
+    return OriginRules(
+        settings.serial_console.base_url,
+        console.allowed_hosts,
+        console.allowed_origins,
+        console.allow_missing_origin,
+    )
+
+
+def _fault_body(status: int, sentence: str) -> bytes:
+    return json.dumps({_FAULTS[status]: {"code": status, "message": sentence}}).encode()
+
+
+def _make_state_folder(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"[DEFAULT] state_path {path} cannot be made: {error.strerror}; "
+            "name a folder that this user may write"
+        ) from error

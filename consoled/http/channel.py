@@ -1,0 +1,245 @@
+"""The HTTP/1.1 connection with the bounds that twisted.web leaves out.
+
+``twisted.web`` already answers 400 to duplicate lengths, to a length beside a
+transfer coding and to folded garbage. Here it learns the rest of
+reference/faults.md H4 to H7: an absolute deadline for a whole request, exactly
+one Host, a cap on the head and on the body *while they arrive*, and no HTTP/2
+(where a WebSocket cannot be handed over).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, cast
+
+from attrs import frozen
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.web.http import HTTPChannel
+from twisted.web.server import Request, Site
+
+from consoled.http.requestid import REQUEST_ID_HEADER, new_request_id
+
+log = Logger()
+
+HEAD_LIMIT = 16 * 1024
+BODY_LIMIT = 64 * 1024
+REQUEST_DEADLINE = 10.0
+LINGER = 0.5
+
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(:[0-9]{1,5})?")
+_TARGET = re.compile(rb"/[\x21-\x7e]*|/|\*")
+
+_PHRASES = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    431: b"Request Header Fields Too Large",
+}
+
+
+@frozen
+class Refusal:
+    """The body of an answer that the connection itself gives.
+
+    :ivar content_type: its media type.
+    :ivar render: the body for a status and a sentence.
+    """
+
+    content_type: bytes
+    render: Callable[[int, str], bytes]
+
+
+def plain_text(_status: int, sentence: str) -> bytes:
+    """A refusal for people: the sentence."""
+    return f"{sentence}\n".encode()
+
+
+PLAIN_TEXT = Refusal(b"text/plain; charset=utf-8", plain_text)
+
+
+class BoundedRequest(Request):
+    """A request whose body is counted as it arrives, and that carries its id."""
+
+    def __init__(self, channel: HTTPChannel, queued: Any = None) -> None:
+        super().__init__(channel)
+        self.request_id = new_request_id()
+        self.responseHeaders.setRawHeaders(REQUEST_ID_HEADER, [self.request_id])
+        self._received = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Counts a piece of the body; over the limit it is dropped and refused."""
+        self._received += len(data)
+        if self._received > BODY_LIMIT:
+            cast(BoundedChannel, self.channel).refuse(
+                413, f"The body is over the limit of {BODY_LIMIT} bytes."
+            )
+            return
+        super().handleContentChunk(data)
+
+
+class BoundedChannel(HTTPChannel):
+    """One HTTP/1.1 connection.
+
+    The deadline runs from the connection, or from the first byte of a further
+    request, to that request's last byte; it does not restart with every byte.
+    """
+
+    totalHeadersSize = HEAD_LIMIT
+    MAX_LENGTH = HEAD_LIMIT
+    maxHeaders = 100
+    refusal: Refusal = PLAIN_TEXT
+
+    _deadline: IDelayedCall | None = None
+    _refused = False
+    _head_size = 0
+
+    def connectionMade(self) -> None:
+        """Starts the deadline of the first request."""
+        super().connectionMade()
+        self._start_deadline()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Starts the deadline of a further request with its first byte."""
+        if self._refused:
+            return
+        self._start_deadline()
+        super().dataReceived(data)
+
+    def lineReceived(self, line: bytes) -> None:
+        """Refuses a head over the limit with 431."""
+        if self._refused:
+            return
+        self._start_deadline()
+        self._head_size += len(line) + 2
+        if self._head_size > HEAD_LIMIT:
+            self._head_too_large()
+            return
+        super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuses an endless line with 431."""
+        self._head_too_large()
+
+    def _head_too_large(self) -> None:
+        self.refuse(431, f"The request's head is over the limit of {HEAD_LIMIT} bytes.")
+
+    def allHeadersReceived(self) -> None:
+        """Judges target, Host and length before any of the body is taken."""
+        self._head_size = 0
+        hosts = self.requests[-1].requestHeaders.getRawHeaders(b"host") or []
+        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+            self.refuse(400, "A request needs exactly one Host header with a host name in it.")
+        elif not _TARGET.fullmatch(self._path):
+            self.refuse(400, "The request's target must be a path.")
+        elif self.length is not None and self.length > BODY_LIMIT:
+            self.refuse(413, f"The body is over the limit of {BODY_LIMIT} bytes.")
+        else:
+            super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        """The request is whole: the deadline ends."""
+        if self._refused:
+            return
+        self._stop_deadline()
+        super().allContentReceived()
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """Ends the timers."""
+        self._stop_deadline()
+        super().connectionLost(reason)
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        # The hook of twisted.web for everything that it finds malformed.
+        self.refuse(400, "The request is malformed.")
+
+    def refuse(self, status: int, sentence: str) -> None:
+        """Answers for the connection itself, then closes it.
+
+        Nothing more is read, so that a flood stays in the kernel; the peer has
+        half a second to fetch the answer.
+
+        :param status: the HTTP status.
+        :param sentence: what is wrong, for a person.
+        """
+        if self._refused or self.transport is None:
+            return
+        self._refused = True
+        self._stop_deadline()
+        request_id = new_request_id()
+        body = self.refusal.render(status, sentence)
+        log.info(
+            "HTTP request refused with {status}: {reason}",
+            event="http_refused",
+            status=status,
+            reason=sentence,
+            request_id=request_id,
+            src=getattr(self.getPeer(), "host", None),
+        )
+        head = [
+            b"HTTP/1.1 %d %s" % (status, _PHRASES[status]),
+            b"Content-Type: " + self.refusal.content_type,
+            b"Content-Length: %d" % len(body),
+            b"X-Content-Type-Options: nosniff",
+            b"Cache-Control: no-store",
+            b"%s: %s" % (REQUEST_ID_HEADER.encode(), request_id.encode()),
+            b"Connection: close",
+        ]
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        self._networkProducer.pauseProducing()
+        transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
+        self.setTimeout(None)
+        self.callLater(LINGER, self._hang_up)
+
+    def _hang_up(self) -> None:
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()
+
+    def _start_deadline(self) -> None:
+        if self._deadline is None and not self._handlingRequest:
+            self._deadline = self.callLater(REQUEST_DEADLINE, self._too_slow)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self.requests and not self._handlingRequest:
+            self.refuse(408, f"The request was not complete after {REQUEST_DEADLINE:.0f} seconds.")
+        else:
+            self._refused = True
+            self._hang_up()
+
+
+class BoundedSite(Site):
+    """A site of bounded connections; HTTP/1.1 only."""
+
+    noisy = False
+
+    def __init__(self, resource: Any, reactor: Any, refusal: Refusal = PLAIN_TEXT) -> None:
+        super().__init__(
+            resource,
+            requestFactory=BoundedRequest,
+            reactor=reactor,
+            timeout=60,
+            parsePOSTFormSubmission=False,
+        )
+        self._refusal = refusal
+
+    def protocol(self) -> BoundedChannel:  # type: ignore[override]  # a factory, as the base has
+        """A connection that refuses in this site's form."""
+        channel = BoundedChannel()
+        channel.refusal = self._refusal
+        return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 only: a WebSocket cannot be handed over from HTTP/2."""
+        return [b"http/1.1"]
+
+    def log(self, request: Any) -> None:
+        """Nothing here: each resource writes its own line, without the query."""

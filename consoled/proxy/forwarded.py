@@ -1,0 +1,58 @@
+"""X-Forwarded-* headers, believed only from the operator's own load balancers."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _networks(entries: Sequence[str]) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(entry, strict=False) for entry in entries)
+
+
+@frozen
+class TrustedProxies:
+    """``[proxy] trusted_proxies``.
+
+    :ivar networks: addresses or networks; from anyone else the headers are ignored.
+    """
+
+    networks: tuple[Network, ...] = field(default=(), converter=_networks)
+
+    def trusts(self, peer: str) -> bool:
+        """Whether that address is a load balancer of the operator's."""
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        return any(address in network for network in self.networks)
+
+    def client(self, peer: str, forwarded_for: Sequence[str]) -> str:
+        """The client's address: the last one that a trusted proxy did not add itself.
+
+        :param peer: who is connected to us.
+        :param forwarded_for: the X-Forwarded-For values, oldest first.
+        """
+        client = peer
+        hops = [hop.strip() for value in forwarded_for for hop in value.split(",")]
+        while hops and self.trusts(client):
+            hop = hops.pop().strip("[]")
+            try:
+                client = str(ipaddress.ip_address(hop))
+            except ValueError:
+                return client
+        return client
+
+    def host(self, peer: str, host: str, forwarded_host: Sequence[str]) -> str:
+        """The Host that the client asked for.
+
+        :param host: the Host header.
+        :param forwarded_host: the X-Forwarded-Host values.
+        """
+        if forwarded_host and self.trusts(peer):
+            return forwarded_host[-1].split(",")[-1].strip()
+        return host

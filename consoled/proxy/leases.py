@@ -1,0 +1,57 @@
+"""Leases of one replica: an in-memory book, so that a port is never dialled twice."""
+
+from __future__ import annotations
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
+
+from consoled.errors import ConsoleBusy
+from consoled.interfaces import Lease
+
+
+@define(eq=False)
+class MemoryLease:
+    """One console's lease.
+
+    :ivar key: ``(instance_uuid, index)``.
+    :ivar epoch: a number that only grows.
+    """
+
+    key: tuple[str, int]
+    session_id: str
+    epoch: int
+    valid: bool = True
+
+
+@define
+class MemoryLeases:
+    """The book of a cell with one replica.
+
+    The next replica's sessions are not in it: cells with several replicas need
+    the leases of the cell database.
+    """
+
+    _held: dict[tuple[str, int], MemoryLease] = field(factory=dict, init=False)
+    _epoch: int = field(default=0, init=False)
+
+    def take(self, instance_uuid: str, index: int, session_id: str) -> Deferred[Lease]:
+        """The console's lease for that session.
+
+        :raises consoled.errors.ConsoleBusy: another session holds it.
+        """
+        key = (instance_uuid, index)
+        if key in self._held:
+            return fail(
+                ConsoleBusy("This console is in use by another session. Try again when it ends.")
+            )
+        self._epoch += 1
+        lease = self._held[key] = MemoryLease(key, session_id, self._epoch)
+        return succeed(lease)
+
+    def release(self, lease: Lease) -> Deferred[None]:
+        """Gives it back; a lease that is held no more changes nothing."""
+        assert isinstance(lease, MemoryLease)
+        lease.valid = False
+        if self._held.get(lease.key) is lease:
+            del self._held[lease.key]
+        return succeed(None)

@@ -1,0 +1,108 @@
+"""The line: the backend leg of one open console, and the lease that it is held by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.failure import Failure
+
+from consoled.interfaces import Lease, Leases
+
+CLOSE_PATIENCE = 1.0
+"""Seconds until a backend leg that does not close is aborted."""
+
+
+class LineListener(Protocol):
+    """Who hears what happens on a line."""
+
+    def printed(self, data: bytes) -> None:
+        """The guest's output."""
+
+    def line_lost(self) -> None:
+        """The console's side closed the connection."""
+
+
+class Leg(TwistedProtocol):
+    """The TCP connection to the console: bytes in, bytes out, nothing else."""
+
+    def __init__(self) -> None:
+        self.on_data: Callable[[bytes], None] = lambda data: None
+        self.on_lost: Callable[[], None] = lambda: None
+        self.lost: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """Keystrokes go at once; a dead peer is noticed by keepalive."""
+        transport: Any = self.transport
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+        # Nothing is read before the viewer is there to take it.
+        transport.pauseProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        """The guest's output."""
+        self.on_data(data)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """The socket is closed, by whichever side."""
+        self.lost.callback(None)
+        self.on_lost()
+
+
+@define(eq=False)
+class Line:
+    """One open console.
+
+    No byte moves unless the lease is valid at that moment (design.md, invariant 1).
+
+    :ivar leg: the connected backend leg, paused.
+    :ivar lease: given back after the backend socket is closed (invariant 2).
+    """
+
+    leg: Leg
+    lease: Lease
+    leases: Leases
+    clock: IReactorTime
+    _closing: bool = field(default=False, init=False)
+
+    @property
+    def transport(self) -> Any:
+        """The leg's transport, a producer and a consumer."""
+        return self.leg.transport
+
+    def start(self, listener: LineListener, throttle: IPushProducer) -> None:
+        """Lets the guest's output flow to the listener.
+
+        :param throttle: told to pause while the guest does not read its input.
+        """
+        self.leg.on_data = lambda data: self._printed(listener, data)
+        self.leg.on_lost = lambda: None if self._closing else listener.line_lost()
+        self.transport.registerProducer(throttle, True)
+        self.transport.resumeProducing()
+
+    def _printed(self, listener: LineListener, data: bytes) -> None:
+        if self.lease.valid and not self._closing:
+            listener.printed(data)
+
+    def write(self, data: bytes) -> None:
+        """The viewer's input, to the guest."""
+        if self.lease.valid and not self._closing:
+            self.transport.write(data)
+
+    def close(self) -> Deferred[None]:
+        """Closes the socket, then gives the lease back; fires after both. Called once."""
+        self._closing = True
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+        abort = self.clock.callLater(CLOSE_PATIENCE, self.transport.abortConnection)
+
+        def closed(_: None) -> Deferred[None]:
+            if abort.active():
+                abort.cancel()
+            return self.leases.release(self.lease)
+
+        return self.leg.lost.addCallback(closed)

@@ -1,0 +1,95 @@
+"""Opening a console: from a checked token to a connected line, or a reason why not."""
+
+from __future__ import annotations
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.error import ConnectError, UserError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from consoled.errors import BackendUnreachable, InstanceNotRunning, NotFound, TokenInvalid
+from consoled.interfaces import Driver, Leases, Transport
+from consoled.model import Console, ConsoleAuthToken, Instance
+from consoled.proxy.line import Leg, Line
+
+log = Logger()
+
+
+@frozen
+class OpenConsole:
+    """What an opened console consists of."""
+
+    instance: Instance
+    console: Console
+    line: Line
+
+
+def console_of(token: ConsoleAuthToken, instance: Instance) -> Console:
+    """The console that a token opens now (design.md, invariant 3).
+
+    nova validates a token without a look at the instance, so that a stopped
+    instance's token reaches whoever got its port next.
+
+    :param instance: as its driver sees it at this moment.
+    :raises consoled.errors.InstanceNotRunning: it has no live serial ports.
+    :raises consoled.errors.TokenInvalid: the console is gone, or is not where it was.
+    """
+    if not instance.state.live:
+        raise InstanceNotRunning(f"{instance.name} is not running. Start it and connect again.")
+    console = instance.console(token.index)
+    if console is None or (console.host, console.port) != (token.host, token.port):
+        raise TokenInvalid("This console has changed since its URL was made. Get a new URL.")
+    return console
+
+
+@frozen
+class Opener:
+    """Opens consoles.
+
+    :ivar connect_timeout: seconds from the lease to a connected port.
+    """
+
+    driver: Driver
+    leases: Leases
+    transport: Transport
+    clock: IReactorTime
+    connect_timeout: float
+
+    def open(self, token: ConsoleAuthToken, session_id: str) -> Deferred[OpenConsole]:
+        """A connected line. Cancelling gives up a dial and leaves nothing behind.
+
+        :raises consoled.errors.ConsoledError: why the console does not open.
+        """
+        return Deferred.fromCoroutine(self._open(token, session_id))
+
+    async def _open(self, token: ConsoleAuthToken, session_id: str) -> OpenConsole:
+        try:
+            instance = await self.driver.instance(token.instance_uuid)
+        except NotFound:
+            raise TokenInvalid("The instance of this URL does not exist any more.") from None
+        console = console_of(token, instance)
+        lease = await self.leases.take(instance.uuid, console.index, session_id)
+        try:
+            leg = await self._dial(instance, console)
+        except BaseException:
+            await self.leases.release(lease)
+            raise
+        return OpenConsole(instance, console, Line(leg, lease, self.leases, self.clock))
+
+    async def _dial(self, instance: Instance, console: Console) -> Leg:
+        what = f"The serial port {console.index} of {instance.name}"
+        dial = self.transport.endpoint(console).connect(Factory.forProtocol(Leg))
+        dial.addTimeout(self.connect_timeout, self.clock)
+        try:
+            leg = await dial
+        except (TimedOut, UserError) as error:
+            log.warn("{place}: {reason}", place=console.place, reason=error)
+            raise BackendUnreachable(f"{what} did not answer in time.") from error
+        except (ConnectError, OSError) as error:
+            log.warn("{place}: {reason}", place=console.place, reason=error)
+            raise BackendUnreachable(f"{what} refused the connection.") from error
+        assert isinstance(leg, Leg)
+        return leg

@@ -1,0 +1,167 @@
+"""The WebSocket subprotocols, without I/O: what a frame means and how bytes become one.
+
+* ``consoled.v1`` (the page): binary frames are the wire, text frames are JSON
+  control messages, docs/protocol.rst lists them.
+* ``binary``, or none at all: nothing but the wire. Text is taken as input, so
+  that an old client which sends text is not cut off at its first key.
+* ``base64``: the wire in base64 text frames, both ways.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from attrs import frozen
+
+CONSOLED_V1 = "consoled.v1"
+BINARY = "binary"
+BASE64 = "base64"
+
+_BY_PREFERENCE = (CONSOLED_V1, BINARY, BASE64)
+
+
+class BadMessage(Exception):
+    """The client's message has no meaning; the text is the close reason."""
+
+
+@frozen
+class Acknowledged:
+    """The page has shown this many bytes of output, in all.
+
+    :ivar count: bytes since hello.
+    """
+
+    count: int
+
+
+class Subprotocol(Protocol):
+    """How one subprotocol speaks.
+
+    :cvar controls: whether it carries control messages.
+    """
+
+    controls: bool
+
+    def encode(self, data: bytes) -> tuple[bytes, bool]:
+        """``(payload, is_binary)`` of a frame with these bytes of output."""
+
+    def decode(self, payload: bytes, is_binary: bool) -> bytes | Acknowledged | None:
+        """The input bytes or control message of a frame; None says nothing to us.
+
+        :raises BadMessage: the frame has no meaning here.
+        """
+
+
+class Binary:
+    """``binary``, and no subprotocol."""
+
+    controls = False
+
+    def encode(self, data: bytes) -> tuple[bytes, bool]:
+        """The bytes as they are."""
+        return data, True
+
+    def decode(self, payload: bytes, is_binary: bool) -> bytes | Acknowledged | None:
+        """The bytes as they are, of text as well."""
+        return payload
+
+
+class Base64:
+    """``base64``."""
+
+    controls = False
+
+    def encode(self, data: bytes) -> tuple[bytes, bool]:
+        """The bytes in base64."""
+        return base64.b64encode(data), False
+
+    def decode(self, payload: bytes, is_binary: bool) -> bytes | Acknowledged | None:
+        """The bytes that the base64 text stands for."""
+        try:
+            return base64.b64decode(payload, validate=True)
+        except binascii.Error:
+            raise BadMessage("The frame is not base64.") from None
+
+
+class ConsoledV1:
+    """``consoled.v1``."""
+
+    controls = True
+
+    def encode(self, data: bytes) -> tuple[bytes, bool]:
+        """The bytes as they are, in a binary frame."""
+        return data, True
+
+    def decode(self, payload: bytes, is_binary: bool) -> bytes | Acknowledged | None:
+        """Input from binary frames, control messages from text; unknown types mean nothing."""
+        if is_binary:
+            return payload
+        try:
+            message: Any = json.loads(payload)
+        except (ValueError, RecursionError):
+            raise BadMessage("The control message is not JSON.") from None
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise BadMessage("A control message is an object with a type.")
+        if message["type"] != "ack":
+            return None
+        count = message.get("bytes")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise BadMessage("An ack needs its bytes, a whole number.")
+        return Acknowledged(count)
+
+
+_SPEAKERS: dict[str | None, Subprotocol] = {
+    None: Binary(),
+    BINARY: Binary(),
+    BASE64: Base64(),
+    CONSOLED_V1: ConsoledV1(),
+}
+
+
+def choose(offered: Sequence[str]) -> str | None:
+    """The subprotocol to speak, or None where none was offered.
+
+    :param offered: the client's list, in its order.
+    :raises ValueError: a list without any that consoled speaks.
+    """
+    names = [name.strip() for name in offered if name.strip()]
+    if not names:
+        return None
+    for name in _BY_PREFERENCE:
+        if name in names:
+            return name
+    raise ValueError(f"none of the offered subprotocols is one of {', '.join(_BY_PREFERENCE)}")
+
+
+def speaker(name: str | None) -> Subprotocol:
+    """The speaker of a chosen subprotocol."""
+    return _SPEAKERS[name]
+
+
+def hello(
+    session_id: str, instance_uuid: str, instance_name: str, index: int, *, offset: int
+) -> bytes:
+    """The first control message of ``consoled.v1``: the guest's port is connected.
+
+    :param offset: the wire's byte count before the next byte of output.
+    """
+    return _message(
+        "hello",
+        session=session_id,
+        instance={"uuid": instance_uuid, "name": instance_name},
+        console=index,
+        offset=offset,
+    )
+
+
+def notice(text: str) -> bytes:
+    """A line that the page shows to the user."""
+    return _message("notice", text=text)
+
+
+def _message(kind: str, **fields: object) -> bytes:
+    return json.dumps({"type": kind, **fields}, ensure_ascii=True).encode()

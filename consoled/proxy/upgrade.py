@@ -1,0 +1,268 @@
+"""The WebSocket handshake, judged before autobahn sees it.
+
+Host, Origin and protocol violations are HTTP statuses here; a refusal that the
+browser's user should understand completes the handshake and closes at once
+(design.md, invariant 6).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import uuid
+from typing import Any
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
+
+from consoled.errors import ConsoledError, TokenInvalid, Unavailable
+from consoled.http.listen import peer_address
+from consoled.interfaces import Driver, TokenAuthority
+from consoled.model import ConsoleAuthToken
+from consoled.proxy import subprotocol
+from consoled.proxy.book import SessionBook
+from consoled.proxy.forwarded import TrustedProxies
+from consoled.proxy.opening import Opener
+from consoled.proxy.origin import OriginRules
+from consoled.proxy.session import SessionCore, SessionInputs, begin_session
+from consoled.proxy.websocket import ConsoleSocket, ConsoleSocketFactory, Farewell, Handshake
+
+log = Logger()
+
+TOKEN_CHECK_LIMIT = 3.0
+"""Seconds for the token check; past it the handshake is completed and closed with 1013."""
+
+
+class BadHandshake(Exception):
+    """The request is no WebSocket handshake; ``status`` and the text answer it."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def wants_upgrade(request: Any) -> bool:
+    """Whether the request asks for a WebSocket."""
+    upgrade = request.getHeader(b"upgrade") or ""
+    return "websocket" in [part.strip().lower() for part in _text(upgrade).split(",")]
+
+
+def parse_handshake(request: Any) -> Handshake:
+    """The handshake of a request that asks for a WebSocket (RFC 6455, section 4.2.1).
+
+    :raises BadHandshake: what is wrong with it.
+    """
+    connection = _text(request.getHeader(b"connection") or "").lower().split(",")
+    if request.method != b"GET" or request.clientproto != b"HTTP/1.1":
+        raise BadHandshake(400, "A WebSocket handshake is a GET of HTTP/1.1.")
+    if "upgrade" not in [part.strip() for part in connection]:
+        raise BadHandshake(400, "A WebSocket handshake needs Connection: Upgrade.")
+    if request.content.read(1):
+        raise BadHandshake(400, "A WebSocket handshake has no body.")
+    if _only(request, b"sec-websocket-version") != b"13":
+        raise BadHandshake(426, "This server speaks WebSocket version 13.")
+    key = _only(request, b"sec-websocket-key")
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except binascii.Error:
+        nonce = b""
+    if len(nonce) != 16:
+        raise BadHandshake(400, "Sec-WebSocket-Key must be 16 bytes in base64.")
+    try:
+        offered = request.requestHeaders.getRawHeaders(b"sec-websocket-protocol") or []
+        chosen = subprotocol.choose(_text(b",".join(offered)).split(","))
+    except ValueError as error:
+        raise BadHandshake(400, f"Sec-WebSocket-Protocol: {error}.") from None
+    return Handshake(key, chosen)
+
+
+def clear_token(request: Any) -> str | None:
+    """The token: the last one in the query, else the cookie's (reference: nova-contract)."""
+    values = request.args.get(b"token")
+    value = values[-1] if values else request.getCookie(b"token")
+    return _text(value) if value else None
+
+
+def _only(request: Any, name: bytes) -> bytes:
+    values = request.requestHeaders.getRawHeaders(name) or []
+    return values[0].strip() if len(values) == 1 else b""
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def _peer(request: Any) -> str:
+    return peer_address(request.getClientAddress().host)
+
+
+@define
+class Upgrades:
+    """Turns judged requests into sessions.
+
+    :ivar rules: Host and Origin; swapped on SIGHUP.
+    :ivar trusted: whose X-Forwarded headers count.
+    :ivar max_sessions: sessions at once; a further one is closed with 1013.
+    :ivar stall_timeout: seconds that a stalled viewer may hold the guest.
+    """
+
+    rules: OriginRules
+    trusted: TrustedProxies
+    sockets: ConsoleSocketFactory
+    authority: TokenAuthority
+    opener: Opener
+    driver: Driver
+    clock: Any
+    max_sessions: int
+    stall_timeout: float
+    sessions: SessionBook
+
+    def take(self, request: Any, host: str) -> None:
+        """Answers a request for a WebSocket, now or later.
+
+        :param host: the Host that the client asked for, already accepted.
+        """
+        try:
+            handshake = parse_handshake(request)
+        except BadHandshake as error:
+            self._answer(request, error.status, str(error))
+            return
+        task = Deferred.fromCoroutine(self._upgrade(request, host, handshake))
+        request.notifyFinish().addErrback(lambda _: task.cancel())
+        task.addErrback(lambda failure: None)
+
+    async def _upgrade(self, request: Any, host: str, handshake: Handshake) -> None:
+        outcome = await self._check_token(clear_token(request))
+        access_url = (
+            outcome.access_url if isinstance(outcome, ConsoleAuthToken) else self.rules.base_url
+        )
+        origins = request.requestHeaders.getRawHeaders(b"origin") or []
+        origin = _text(b",".join(origins)) if origins else None
+        refusal = self.rules.origin_refusal(origin, host, access_url)
+        if refusal is not None:
+            self._answer(request, 403, refusal, origin=origin)
+        elif request.channel._dataBuffer:
+            # RFC 6455, section 4.1: a client waits for the answer before it sends more.
+            self._answer(request, 400, "Data was sent before the handshake was answered.")
+        else:
+            self._hand_over(request, handshake, outcome, origin)
+
+    async def _check_token(self, clear: str | None) -> ConsoleAuthToken | ConsoledError:
+        if clear is None:
+            # The hand-over must not happen inside the request's own parsing.
+            await deferLater(self.clock, 0)
+            return TokenInvalid("This URL has no token. Get a new console URL.")
+        try:
+            check = self.authority.validate(clear)
+            return await check.addTimeout(TOKEN_CHECK_LIMIT, self.clock)
+        except ConsoledError as error:
+            return error
+        except TimedOut:
+            return Unavailable("The token could not be checked in time. Try again in a moment.")
+        except Exception:
+            log.failure("the token check failed")
+            return ConsoledError("Something went wrong inside consoled. Its log says what.")
+
+    def _hand_over(
+        self,
+        request: Any,
+        handshake: Handshake,
+        outcome: ConsoleAuthToken | ConsoledError,
+        origin: str | None,
+    ) -> None:
+        facts = {
+            "request_id": request.request_id,
+            "src": self.client(request),
+            "origin": origin,
+        }
+
+        def begin(socket: ConsoleSocket) -> SessionInputs | Farewell:
+            if isinstance(outcome, ConsoledError):
+                return self._farewell(outcome, facts)
+            if len(self.sessions) >= self.max_sessions:
+                return self._farewell(
+                    Unavailable("All console sessions are taken. Try again in a moment."), facts
+                )
+            return self._begin(socket, outcome, facts)
+
+        take_over(request, self.sockets.socket(begin, handshake.chosen), handshake)
+
+    def _begin(
+        self, socket: ConsoleSocket, token: ConsoleAuthToken, facts: dict[str, object]
+    ) -> SessionInputs:
+        session_id = str(uuid.uuid4())
+        core = SessionCore(
+            session_id=session_id,
+            token=token,
+            viewer=socket,
+            opener=self.opener,
+            driver=self.driver,
+            clock=self.clock,
+            stall_timeout=self.stall_timeout,
+            facts=facts,
+        )
+        session = begin_session(core)
+        self.sessions.add(session_id, session)
+        socket.is_closed.addCallback(lambda _: self.sessions.remove(session_id))
+        return session
+
+    def _farewell(self, error: ConsoledError, facts: dict[str, object]) -> Farewell:
+        log.info(
+            "WebSocket refused with {close_code}: {reason}",
+            event="session_refused",
+            close_code=error.close_code,
+            reason=str(error),
+            **facts,
+        )
+        return Farewell(error.close_code, str(error))
+
+    def _answer(self, request: Any, status: int, sentence: str, **facts: object) -> None:
+        log.info(
+            "WebSocket handshake refused with {status}: {reason}",
+            event="handshake_refused",
+            status=status,
+            reason=sentence,
+            request_id=request.request_id,
+            src=self.client(request),
+            **facts,
+        )
+        request.setResponseCode(status)
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        request.setHeader(b"connection", b"close")
+        if status == 426:
+            request.setHeader(b"sec-websocket-version", b"13")
+        request.write(f"{sentence}\n".encode())
+        request.finish()
+
+    def client(self, request: Any) -> str:
+        """The client's address, as far as it is known."""
+        values = request.requestHeaders.getRawHeaders(b"x-forwarded-for") or []
+        return self.trusted.client(_peer(request), [_text(value) for value in values])
+
+    def asked_host(self, request: Any) -> str:
+        """The Host that the client asked for, as far as it is known."""
+        (header,) = request.requestHeaders.getRawHeaders(b"host")
+        values = request.requestHeaders.getRawHeaders(b"x-forwarded-host") or []
+        return self.trusted.host(_peer(request), _text(header), [_text(value) for value in values])
+
+
+def take_over(request: Any, protocol: ConsoleSocket, handshake: Handshake) -> None:
+    """Gives the request's connection to the protocol for good.
+
+    :param request: a request whose connection has sent nothing after it.
+    """
+    channel = request.channel
+    transport = channel.transport
+    # The HTTP channel is the transport's producer until then; a second one is refused.
+    transport.unregisterProducer()
+    channel.transport = None
+    if isinstance(transport, ProtocolWrapper):
+        transport.wrappedProtocol = protocol
+    else:
+        transport.protocol = protocol
+    protocol.makeConnection(transport)
+    protocol.dataReceived(handshake.as_request())

@@ -1,0 +1,165 @@
+"""The proxy port's website: the page, and the way to its WebSocket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attrs import define, frozen
+from twisted.logger import Logger
+from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from twisted.web.static import File
+
+from consoled.proxy.paths import BadPath, Layout, split_path
+from consoled.proxy.upgrade import Upgrades, wants_upgrade
+
+log = Logger()
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/vnd.microsoft.icon",
+    ".woff2": "font/woff2",
+    ".wasm": "application/wasm",
+    ".json": "application/json",
+    ".txt": "text/plain; charset=utf-8",
+}
+
+
+@frozen
+class Website:
+    """The folder that is served.
+
+    :ivar folder: the built-in page's or the operator's.
+    :ivar built_in: whether it is ours, and so takes the strict policy.
+    """
+
+    folder: Path
+    built_in: bool
+
+    def find(self, segments: tuple[str, ...]) -> Path | None:
+        """The regular file of that name inside the folder, or None."""
+        root = self.folder.resolve()
+        path = root.joinpath(*segments).resolve()
+        return path if path.is_relative_to(root) and path.is_file() else None
+
+
+def built_in_website() -> Website:
+    """The page that is built into the package."""
+    import consoled
+
+    return Website(Path(consoled.__file__).parent / "web" / "static", built_in=True)
+
+
+def security_headers(built_in: bool, frame_ancestors: tuple[str, ...]) -> dict[str, str]:
+    """The headers of every page and asset.
+
+    :param built_in: the operator's own pages may load what they like.
+    :param frame_ancestors: origins whose pages may frame ours.
+    """
+    framing = "frame-ancestors " + (" ".join(frame_ancestors) or "'none'")
+    strict = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    )
+    headers = {
+        "Content-Security-Policy": (strict if built_in else "") + framing,
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "no-cache",
+    }
+    if not frame_ancestors:
+        headers["X-Frame-Options"] = "DENY"
+    return headers
+
+
+@define
+class Public:
+    """What of the proxy port SIGHUP may swap.
+
+    :ivar website: what is served.
+    :ivar headers: of every page and asset.
+    """
+
+    website: Website
+    headers: dict[str, str]
+
+
+class ProxyResource(Resource):
+    """The whole tree of the proxy port.
+
+    :param layout: where the page and its WebSockets are.
+    :param public: what is served there.
+    :param upgrades: takes the WebSockets.
+    """
+
+    isLeaf = True
+
+    def __init__(self, layout: Layout, public: Public, upgrades: Upgrades) -> None:
+        super().__init__()
+        self._layout = layout
+        self._public = public
+        self._upgrades = upgrades
+
+    def render(self, request: IRequest) -> Any:
+        """Answers a request of whatever method."""
+        return self._respond(request)
+
+    def _respond(self, request: Any) -> Any:
+        for name, value in self._public.headers.items():
+            request.setHeader(name, value)
+        host = self._upgrades.asked_host(request)
+        refusal = self._upgrades.rules.host_refusal(host)
+        if refusal is not None:
+            return self._say(request, 403, refusal)
+        try:
+            segments = split_path(request.path)
+        except BadPath:
+            return self._say(request, 400, "The path is malformed.")
+        if wants_upgrade(request):
+            if self._layout.is_socket(segments):
+                self._upgrades.take(request, host)
+                return NOT_DONE_YET
+            return self._say(request, 404, "There is no console here.")
+        return self._serve(request, segments)
+
+    def _serve(self, request: Any, segments: tuple[str, ...]) -> Any:
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader("Allow", "GET, HEAD")
+            return self._say(request, 405, "Pages are only read here.")
+        name = self._layout.file(segments)
+        path = self._public.website.find(name) if name else None
+        if path is None:
+            if self._layout.is_socket(segments):
+                request.setHeader("Upgrade", "websocket")
+                return self._say(request, 426, "This address is for WebSockets.")
+            return self._say(request, 404, "There is no such page.")
+        page = File(str(path), defaultType="application/octet-stream")
+        page.type = _TYPES.get(path.suffix, "application/octet-stream")
+        page.encoding = None
+        self._log(request, 200)
+        return page.render_GET(request)
+
+    def _say(self, request: Any, status: int, sentence: str) -> bytes:
+        self._log(request, status)
+        request.setResponseCode(status)
+        request.setHeader("Content-Type", "text/plain; charset=utf-8")
+        return f"{sentence}\n".encode()
+
+    def _log(self, request: Any, status: int) -> None:
+        # Never the query: the token is in it.
+        log.info(
+            "{method} {path} {status}",
+            event="page_request",
+            method=request.method.decode("latin-1"),
+            path=request.path.decode("latin-1"),
+            status=status,
+            request_id=request.request_id,
+            src=self._upgrades.client(request),
+        )

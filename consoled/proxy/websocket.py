@@ -1,0 +1,215 @@
+"""The WebSocket of one viewer: autobahn's protocol as an adapter of a session.
+
+autobahn never sees the client's own request: :mod:`consoled.proxy.upgrade` has
+judged it, and hands over a minimal handshake without the token, which
+autobahn's debug log would print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import field, frozen
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from twisted.logger import Logger
+
+from consoled import __version__
+from consoled.proxy import subprotocol
+from consoled.proxy.opening import OpenConsole
+from consoled.proxy.session import SessionInputs
+from consoled.proxy.subprotocol import Acknowledged, BadMessage
+
+log = Logger()
+
+MESSAGE_LIMIT = 64 * 1024
+OPEN_HANDSHAKE_TIMEOUT = 10
+CLOSE_HANDSHAKE_TIMEOUT = 5
+REASON_LIMIT = 123
+POLICY_VIOLATION = 1008
+INTERNAL_ERROR = 1011
+
+
+@frozen
+class Farewell:
+    """A handshake that is completed only to say why not.
+
+    A browser cannot see an HTTP status there (design.md, invariant 6).
+    """
+
+    code: int
+    reason: str
+
+
+Begin = Callable[["ConsoleSocket"], "SessionInputs | Farewell"]
+"""Starts the session of a socket that has just opened."""
+
+
+def cut_reason(reason: str) -> bytes:
+    """A close reason within a control frame's limit, cut at a character."""
+    return reason.encode()[:REASON_LIMIT].decode("utf-8", "ignore").encode()
+
+
+class ConsoleSocket(WebSocketServerProtocol):
+    """One viewer's WebSocket.
+
+    :param begin: starts the session once the socket is open.
+    :param chosen: the subprotocol to speak, or None.
+    """
+
+    def __init__(self, begin: Begin, chosen: str | None) -> None:
+        super().__init__()
+        self._begin = begin
+        self._chosen = chosen
+        self._speaker = subprotocol.speaker(chosen)
+        self._session: SessionInputs | None = None
+        self._dismissed = False
+
+    @property
+    def acknowledges(self) -> bool:
+        """Whether the page says what it has shown."""
+        return self._speaker.controls
+
+    def onConnect(self, request: Any) -> str | None:
+        """The subprotocol; everything else has been judged."""
+        return self._chosen
+
+    def onOpen(self) -> None:
+        """Starts the session, or says why there is none."""
+        self._guard(self._open)
+
+    def _open(self) -> None:
+        started = self._begin(self)
+        if isinstance(started, Farewell):
+            self.dismiss(started.code, started.reason)
+        else:
+            self._session = started
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Input, or a control message."""
+        if not self._dismissed and self._session is not None:
+            self._guard(self._take, payload, isBinary)
+
+    def _take(self, payload: bytes, is_binary: bool) -> None:
+        assert self._session is not None
+        try:
+            message = self._speaker.decode(payload, is_binary)
+        except BadMessage as error:
+            self._session.ended(POLICY_VIOLATION, str(error))
+            return
+        if isinstance(message, Acknowledged):
+            self._session.acknowledged(message.count)
+        elif message:
+            self._session.typed(message)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """The socket is gone."""
+        self._dismissed = True
+        if self._session is not None:
+            self._guard(self._session.viewer_lost)
+
+    def greet(self, session_id: str, opened: OpenConsole) -> None:
+        """Tells a page that its console is open."""
+        if self._speaker.controls:
+            instance = opened.instance
+            self.sendMessage(
+                subprotocol.hello(
+                    session_id, instance.uuid, instance.name, opened.console.index, offset=0
+                ),
+                isBinary=False,
+            )
+
+    def send(self, data: bytes) -> None:
+        """Output for the viewer."""
+        if not self._dismissed:
+            payload, is_binary = self._speaker.encode(data)
+            self.sendMessage(payload, isBinary=is_binary)
+
+    def dismiss(self, code: int, reason: str) -> None:
+        """Closes the WebSocket with a code and a plain reason; nothing follows it."""
+        if self._dismissed:
+            return
+        self._dismissed = True
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.resumeProducing()
+        self.sendCloseFrame(code, cut_reason(reason))
+
+    def _guard(self, fn: Callable[..., None], *args: Any) -> None:
+        # autobahn loses what its callbacks raise.
+        try:
+            fn(*args)
+        except Exception:
+            log.failure("a console's WebSocket failed")
+            self.dismiss(INTERNAL_ERROR, "Something went wrong inside consoled.")
+
+
+@frozen
+class PingRules:
+    """How a vanished viewer is noticed, in seconds."""
+
+    interval: float
+    timeout: float
+
+
+class ConsoleSocketFactory(WebSocketServerFactory):
+    """Makes sockets with every unsafe default of autobahn's set.
+
+    :param reactor: for handshake and ping timers.
+    :param pings: how a vanished viewer is noticed.
+    """
+
+    noisy = False
+
+    def __init__(self, reactor: Any, pings: PingRules) -> None:
+        super().__init__(server=f"consoled/{__version__}", reactor=reactor)
+        self.setProtocolOptions(
+            # Origins are judged before the hand-over; the handshake here has none.
+            allowedOrigins=["*"],
+            allowNullOrigin=False,
+            webStatus=False,
+            failByDrop=False,
+            maxFramePayloadSize=MESSAGE_LIMIT,
+            maxMessagePayloadSize=MESSAGE_LIMIT,
+            openHandshakeTimeout=OPEN_HANDSHAKE_TIMEOUT,
+            closeHandshakeTimeout=CLOSE_HANDSHAKE_TIMEOUT,
+            autoPingInterval=pings.interval,
+            autoPingTimeout=pings.timeout,
+            tcpNoDelay=True,
+            utf8validateIncoming=True,
+            requireMaskedClientFrames=True,
+            versions=[13],
+            serveFlashSocketPolicy=False,
+        )
+
+    def socket(self, begin: Begin, chosen: str | None) -> ConsoleSocket:
+        """A socket for a request that has been judged."""
+        protocol = ConsoleSocket(begin, chosen)
+        protocol.factory = self
+        return protocol
+
+
+@frozen
+class Handshake:
+    """What of the client's request autobahn needs to answer it.
+
+    :ivar key: the Sec-WebSocket-Key.
+    :ivar chosen: the subprotocol to speak, or None.
+    """
+
+    key: bytes
+    chosen: str | None = field(default=None)
+
+    def as_request(self) -> bytes:
+        """A minimal request with the same answer."""
+        lines = [
+            b"GET / HTTP/1.1",
+            b"Host: consoled",
+            b"Upgrade: websocket",
+            b"Connection: Upgrade",
+            b"Sec-WebSocket-Version: 13",
+            b"Sec-WebSocket-Key: " + self.key,
+        ]
+        if self.chosen is not None:
+            lines.append(b"Sec-WebSocket-Protocol: " + self.chosen.encode("ascii"))
+        return b"\r\n".join(lines) + b"\r\n\r\n"
