@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import ILogObserver, Logger
 
 from consoled.api.app import make_api
+from consoled.api.faults import fault
 from consoled.auth.keys import ensure_keys_file
 from consoled.auth.policy import PolicyEnforcer
 from consoled.auth.static import StaticIdentity
@@ -49,8 +49,6 @@ from consoled.transports.tcp import TCPTransport
 from consoled.workers import InlineWorker, ThreadWorker
 
 log = Logger()
-
-_FAULTS = {400: "badRequest", 408: "requestTimeout", 413: "overLimit", 431: "badRequest"}
 
 
 def check(settings: Settings) -> None:
@@ -109,7 +107,8 @@ class _Composer:
         self.database = CellDatabase(engine, self.database_worker)
         self.driver = self._driver()
         self.identity = StaticIdentity.open(settings.api.keys_file, self.files_worker)
-        self.policy = PolicyEnforcer(self.files_worker, settings.oslo_policy.policy_file)
+        self.policy_worker = ThreadWorker(reactor, "policy", 1)
+        self.policy = PolicyEnforcer(self.policy_worker, settings.oslo_policy.policy_file)
         self.authority = DatabaseAuthority(
             self.database, settings.consoleauth.token_ttl, self.driver.name
         )
@@ -135,6 +134,7 @@ class _Composer:
                 Part(lambda: None, self.database.stop),
                 Part(self.database_worker.start, self.database_worker.stop),
                 Part(self.files_worker.start, self.files_worker.stop),
+                Part(self.policy_worker.start, self.policy_worker.stop),
                 Part(reaper.startService, reaper.stopService),
             ],
             sessions=self.sessions,
@@ -198,7 +198,7 @@ class _Composer:
         site = BoundedSite(
             make_api(self.identity, issuer, seconds=self.reactor.seconds),
             self.reactor,
-            Refusal(b"application/json", _fault_body),
+            Refusal(b"application/json", fault),
         )
         factory: IProtocolFactory = site
         if api.cert is not None:
@@ -247,10 +247,6 @@ def _rules(settings: Settings) -> OriginRules:
         console.allowed_origins,
         console.allow_missing_origin,
     )
-
-
-def _fault_body(status: int, sentence: str) -> bytes:
-    return json.dumps({_FAULTS[status]: {"code": status, "message": sentence}}).encode()
 
 
 def _make_state_folder(path: Path) -> None:

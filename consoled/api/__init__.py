@@ -1,1 +1,4 @@
-"""The REST API: nova-compatible routes and consoled's own."""
+"""The REST API: nova-compatible routes and consoled's own.
+
+Import :mod:`consoled.api.app` late: Klein installs the default reactor.
+"""

@@ -1,0 +1,133 @@
+"""The native routes, version 1.
+
+``GET /v1/servers`` 200::
+
+    {"servers": [{"id": "2f9e...", "name": "web-1", "project_id": "demo",
+                  "status": "running", "addresses": ["10.0.0.5"]}]}
+
+What the caller may see, by name; for admins everything. ``status`` is
+``running``, ``paused`` or ``stopped``; ``project_id`` may be null (admins only).
+
+``GET /v1/servers/{server_id}`` 200: ``{"server": {...}}``, the same shape.
+
+``GET /v1/servers/{server_id}/consoles`` 200::
+
+    {"consoles": [{"index": 0, "type": "serial"}, {"index": 1, "type": "serial"}]}
+
+``POST /v1/servers/{server_id}/consoles/{index}/tokens`` 201, with no body,
+``{}``, ``{"token": null}`` or ``{"token": {}}``::
+
+    {"token": {"url": "http://.../serial.html?token=...",
+               "expires_at": "2026-01-01T00:00:00Z",
+               "server_id": "2f9e...", "console_index": 0, "console_type": "serial"}}
+
+The clear token is in this answer only. Where policy shows the place (admins by
+default) a server has ``host``, its compute host, and a console ``host`` and
+``port``, where it listens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from attrs import frozen
+
+from consoled.api.exchange import Call
+from consoled.api.routes import Routes, instance_id
+from consoled.api.schemas import CREATE_TOKEN
+from consoled.auth.policy import Rule
+from consoled.errors import NotFound
+from consoled.issuing import ConsoleIssuer, IssuedConsole
+from consoled.model import Console, Instance
+
+Json = Mapping[str, Any]
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,4}")
+
+
+@frozen
+class NativeApi:
+    """Handlers of the native routes."""
+
+    issuer: ConsoleIssuer
+
+    def mount(self, routes: Routes) -> None:
+        """Adds the routes."""
+        server = "/v1/servers/{server_id}"
+        routes.get("/v1/servers", self.list_servers)
+        routes.get(server, self.show_server)
+        routes.get(server + "/consoles", self.list_consoles)
+        routes.post(
+            server + "/consoles/{index}/tokens",
+            self.create_token,
+            HTTPStatus.CREATED,
+            CREATE_TOKEN,
+        )
+
+    async def list_servers(self, call: Call) -> Json:
+        """All instances that the caller may see."""
+        instances = await self.issuer.visible_all(call.caller)
+        placed = await self.issuer.placed(call.caller, instances)
+        return {"servers": [server_view(i, i.uuid in placed) for i in instances]}
+
+    async def show_server(self, call: Call, server_id: str) -> Json:
+        """One instance."""
+        instance, placed = await self._visible(call, server_id, Rule.SERVERS_SHOW)
+        return {"server": server_view(instance, placed)}
+
+    async def list_consoles(self, call: Call, server_id: str) -> Json:
+        """The consoles of one instance."""
+        instance, placed = await self._visible(call, server_id, Rule.CONSOLES_LIST)
+        return {"consoles": [console_view(c, placed) for c in instance.consoles]}
+
+    async def create_token(self, call: Call, server_id: str, index: str) -> Json:
+        """A URL for the console of that index."""
+        uuid = instance_id(server_id)
+        if not _INDEX.fullmatch(index):
+            raise NotFound("There is no such console; a console's index is a number from 0 on.")
+        issued = await self.issuer.issue(call.caller, uuid, int(index), call.request_id)
+        return {"token": token_view(issued)}
+
+    async def _visible(self, call: Call, server_id: str, rule: Rule) -> tuple[Instance, bool]:
+        instance = await self.issuer.visible(call.caller, instance_id(server_id), rule)
+        return instance, bool(await self.issuer.placed(call.caller, [instance]))
+
+
+def server_view(instance: Instance, placed: bool) -> Json:
+    """An instance as JSON.
+
+    :param placed: whether its compute host is shown.
+    """
+    view = {
+        "id": instance.uuid,
+        "name": instance.name,
+        "project_id": instance.project_id,
+        "status": instance.state.value,
+        "addresses": list(instance.addresses),
+    }
+    return view | {"host": instance.host} if placed else view
+
+
+def console_view(console: Console, placed: bool) -> Json:
+    """A console as JSON.
+
+    :param placed: whether the address and port that it listens on are shown.
+    """
+    view: dict[str, Any] = {"index": console.index, "type": console.type}
+    return view | {"host": console.host, "port": console.port} if placed else view
+
+
+def token_view(issued: IssuedConsole) -> Json:
+    """An issued token as JSON, the clear token in its URL."""
+    expires = datetime.fromtimestamp(issued.token.expires, UTC)
+    return {
+        "url": issued.url,
+        "expires_at": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "server_id": issued.instance.uuid,
+        "console_index": issued.console.index,
+        "console_type": issued.console.type,
+    }

@@ -1,0 +1,267 @@
+"""Who may do what: oslo.policy rules, their defaults, and the sample file made from them.
+
+Three roles, each of which holds the ones after it: ``admin``, ``member``,
+``reader``. An admin acts on every project; a member or a reader on their own
+one only, and so never on an instance that belongs to no project.
+
+``[oslo_policy] policy_file`` overrides rules by name; all others keep the
+defaults below. The file is read again when it changes; a file that cannot be
+used is an error at start, and later leaves the rules read before in force.
+
+``python -m consoled.auth.policy`` writes etc/policy.yaml.sample.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import sys
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+from attrs import define, field
+from oslo_config import cfg
+from oslo_policy import policy
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from consoled.auth.policy_file import judge, read_policy_file
+from consoled.errors import ConfigError, Unavailable
+from consoled.interfaces import Worker
+from consoled.model import Caller
+
+log = Logger()
+
+# oslo.policy tells stderr of each bad rule, traceback included, where nobody
+# handles its records; ConfigError says it in one line.
+logging.getLogger("oslo_policy").addHandler(logging.NullHandler())
+
+ADMIN = "consoled:admin"
+PROJECT_MEMBER = "consoled:project-member"
+PROJECT_READER = "consoled:project-reader"
+
+
+class Rule(enum.StrEnum):
+    """The rules that the code asks for."""
+
+    SERVERS_LIST = "consoled:servers:list"
+    SERVERS_SHOW = "consoled:servers:show"
+    SERVERS_SHOW_PLACE = "consoled:servers:show-place"
+    SERVERS_REVEAL = "consoled:servers:reveal"
+    CONSOLES_LIST = "consoled:consoles:list"
+    TOKENS_CREATE = "consoled:tokens:create"
+
+
+_LIST: policy.Operation = {"method": "GET", "path": "/v1/servers"}
+_SHOW: policy.Operation = {"method": "GET", "path": "/v1/servers/{server_id}"}
+_CONSOLES: policy.Operation = {"method": "GET", "path": "/v1/servers/{server_id}/consoles"}
+_TOKENS: list[policy.Operation] = [
+    {"method": "POST", "path": "/v1/servers/{server_id}/consoles/{index}/tokens"},
+    {"method": "POST", "path": "/v2/{tenant_id}/servers/{server_id}/get-serial-console"},
+    {"method": "POST", "path": "/v3/servers/{server_id}/get-serial-console"},
+]
+
+DEFAULTS: tuple[policy.RuleDefault, ...] = (
+    policy.RuleDefault(ADMIN, "role:admin", "An operator: acts on every project."),
+    policy.RuleDefault(
+        PROJECT_MEMBER,
+        "role:member and project_id:%(project_id)s",
+        "Somebody who works in the instance's project.",
+    ),
+    policy.RuleDefault(
+        PROJECT_READER,
+        "role:reader and project_id:%(project_id)s",
+        "Somebody who may look at the instance's project.",
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.SERVERS_LIST.value,
+        f"rule:{PROJECT_READER} or rule:{ADMIN}",
+        "List instances; each is judged by its own project, and only those that pass are listed.",
+        [_LIST],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.SERVERS_SHOW.value,
+        f"rule:{PROJECT_READER} or rule:{ADMIN}",
+        "Show one instance.",
+        [_SHOW],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.SERVERS_SHOW_PLACE.value,
+        f"rule:{ADMIN}",
+        "See the compute host of an instance, and the address and port of its consoles.",
+        [_LIST, _SHOW, _CONSOLES],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.SERVERS_REVEAL.value,
+        "!",
+        "Be told 403 instead of 404 for an instance that exists and is not the caller's. "
+        "By default nobody: to others an instance of another project does not exist.",
+        [_SHOW, _CONSOLES, *_TOKENS],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.CONSOLES_LIST.value,
+        f"rule:{PROJECT_READER} or rule:{ADMIN}",
+        "List the consoles of an instance.",
+        [_CONSOLES],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.TOKENS_CREATE.value,
+        f"rule:{PROJECT_MEMBER} or rule:{ADMIN}",
+        "Get a URL with a token that opens a console, whichever route it is asked by.",
+        _TOKENS,
+    ),
+)
+
+_IMPLIED = {"admin": ("member", "reader"), "member": ("reader",)}
+
+
+def implied_roles(roles: Iterable[str]) -> frozenset[str]:
+    """The roles and those that they hold: admin > member > reader.
+
+    Keystone does the same before consoled sees its roles; static keys rely on it.
+
+    :param roles: role names, in any case.
+    """
+    lowered = {role.lower() for role in roles}
+    return frozenset(lowered.union(*(_IMPLIED.get(role, ()) for role in lowered)))
+
+
+@define
+class PolicyEnforcer:
+    """:class:`consoled.interfaces.Policy` by oslo.policy.
+
+    :ivar worker: where rules are evaluated, as the file is looked at each time
+        and a rule may ask a remote server.
+    :ivar policy_file: overridden rules, or None.
+    :raises consoled.errors.ConfigError: the file cannot be used, and why.
+    """
+
+    worker: Worker
+    policy_file: Path | None = None
+    _enforcer: policy.Enforcer = field(init=False, repr=False)
+    _stamp: tuple[int, ...] | None = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._load()
+
+    def allows(self, rule: str, caller: Caller, project_id: str | None) -> Deferred[bool]:
+        """Whether the rule lets the caller act on something of that project.
+
+        :param rule: one of :class:`Rule`.
+        :param project_id: the owner's, or None where nobody owns it: then no
+            comparison with ``%(project_id)s`` holds.
+        """
+        return self.worker.run(self._allows, rule, caller, project_id)
+
+    def reload(self) -> Deferred[None]:
+        """Reads the file again now (SIGHUP); a bad one leaves the old rules in force.
+
+        :raises consoled.errors.ConfigError: why the old rules stay.
+        """
+        return self.worker.run(self._load)
+
+    def _allows(self, rule: str, caller: Caller, project_id: str | None) -> bool:
+        self._follow_file()
+        # An absent key never compares as equal; None would, to the text "None".
+        target = {} if project_id is None else {"project_id": project_id}
+        credentials: dict[str, object] = {
+            "user_id": caller.user_id,
+            "roles": sorted(implied_roles(caller.roles)),
+        }
+        if caller.project_id is not None:
+            credentials["project_id"] = caller.project_id
+        try:
+            return bool(self._enforcer.authorize(str(rule), target, credentials))
+        except policy.PolicyNotRegistered:
+            raise
+        except KeyError:
+            return False  # A remote rule that needs a project, and there is none.
+        except Exception as error:
+            # A rule may ask a remote server; what does not answer does not allow.
+            log.failure("The policy rule {rule} cannot be evaluated", rule=str(rule))
+            raise Unavailable(
+                "The policy cannot be evaluated for now; try again in a while."
+            ) from error
+
+    def _follow_file(self) -> None:
+        if self.policy_file is None or _stamp(self.policy_file) == self._stamp:
+            return
+        try:
+            self._load()
+        except ConfigError as error:
+            log.error(
+                "{reason}; the rules read before stay in force",
+                event="policy_file_refused",
+                reason=str(error),
+            )
+
+    def _load(self) -> None:
+        # The stamp comes first: a change while reading is then read again, and
+        # a bad file is told once, not at each request.
+        self._stamp = None if self.policy_file is None else _stamp(self.policy_file)
+        self._enforcer = _enforcer(self.policy_file)
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _enforcer(path: Path | None) -> policy.Enforcer:
+    conf = cfg.ConfigOpts()
+    conf(
+        args=[],
+        project="consoled",
+        default_config_files=[],
+        default_config_dirs=[],
+        use_env=False,
+    )
+    checks = {default.name: default.check for default in DEFAULTS}
+    if path is not None:
+        overrides = read_policy_file(path, [default.name for default in DEFAULTS])
+        checks.update((name, rule.check) for name, rule in overrides.items())
+        judge(path, {name: rule.check_str for name, rule in overrides.items()}, checks)
+    enforcer = policy.Enforcer(conf, rules=checks, use_conf=False)
+    enforcer.register_defaults(DEFAULTS)
+    return enforcer
+
+
+SAMPLE_HEAD = """\
+# Rules of consoled that differ from their defaults.
+#
+# Name this file in consoled.conf:
+#
+#     [oslo_policy]
+#     policy_file = /etc/consoled/policy.yaml
+#
+# Every rule below is a comment that shows its default: take the "#" away and
+# change it. "!" is nobody, "@" is everybody with a valid credential. The role
+# admin holds member, and member holds reader. %(project_id)s is the project of
+# the instance; an instance without one matches no project. The file is read
+# again when it changes; a bad one leaves the rules before it in force, and the
+# log says why.
+"""
+
+
+def render_sample() -> str:
+    """The text of etc/policy.yaml.sample: each rule with its routes, as a comment."""
+    blocks = [SAMPLE_HEAD]
+    for default in DEFAULTS:
+        comment = textwrap.wrap(default.description or "", 78)
+        comment += [
+            f"{operation['method']}  {operation['path']}"
+            for operation in getattr(default, "operations", [])
+        ]
+        blocks.append(
+            "".join(f"# {line}\n" for line in comment)
+            + f'#"{default.name}": "{default.check_str}"\n'
+        )
+    return "\n".join(blocks)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_sample())

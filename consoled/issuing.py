@@ -1,0 +1,201 @@
+"""The way of a request: which instances a caller may see, and a URL for a console.
+
+design.md: auth (who) -> policy (may they) -> driver (which console) ->
+:func:`choose_console` -> token authority (issue; the hash is stored) -> URL.
+The clear token is in that URL only, and in no log.
+
+The order of the answers is nova's: the instance is looked up first (404), then
+policy is asked (403, or 404 again where the existence itself is not to be
+told), then the state of the service and of the instance (400, 409).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from consoled.auth.policy import Rule
+from consoled.errors import BadRequest, ConsoleDisabled, Forbidden, InstanceNotRunning, NotFound
+from consoled.interfaces import Driver, Policy, TokenAuthority
+from consoled.model import Caller, Console, ConsoleAuthToken, Instance
+
+log = Logger()
+
+
+@frozen
+class IssuedConsole:
+    """A console that its caller may now open.
+
+    :ivar url: holds the clear token, and so is not part of ``repr``.
+    :ivar token: what was stored of it: its hash, its expiry.
+    """
+
+    url: str = field(repr=False)
+    instance: Instance
+    console: Console
+    token: ConsoleAuthToken
+
+
+@frozen
+class ConsoleIssuer:
+    """What the REST API does for its callers.
+
+    :ivar enabled: ``[serial_console] enabled``.
+    :ivar base_url: ``[serial_console] base_url``; the token is appended to it.
+    """
+
+    driver: Driver
+    policy: Policy
+    authority: TokenAuthority
+    enabled: bool
+    base_url: str
+
+    def visible(self, caller: Caller, uuid: str, rule: Rule) -> Deferred[Instance]:
+        """The instance, if the rule lets the caller do that with it.
+
+        :param uuid: in the canonical form.
+        :raises consoled.errors.NotFound: there is none, or it is another
+            project's, in the same words.
+        :raises consoled.errors.Forbidden: the rule says no, and it is the
+            caller's own project or policy reveals the others.
+        """
+        return Deferred.fromCoroutine(self._visible(caller, uuid, rule))
+
+    def visible_all(self, caller: Caller) -> Deferred[list[Instance]]:
+        """All instances that the caller may list, by name.
+
+        :raises consoled.errors.Forbidden: none, and not even in the own project.
+        """
+        return Deferred.fromCoroutine(self._visible_all(caller))
+
+    def placed(self, caller: Caller, instances: Iterable[Instance]) -> Deferred[frozenset[str]]:
+        """The uuids of those instances whose compute host and ports the caller may see."""
+        return Deferred.fromCoroutine(self._placed(caller, instances))
+
+    def issue(
+        self, caller: Caller, uuid: str, index: int | None, request_id: str
+    ) -> Deferred[IssuedConsole]:
+        """A URL that opens a console of the instance.
+
+        :param index: which one, or None for the one that :func:`choose_console` takes.
+        :param request_id: for the audit line.
+        :raises consoled.errors.NotFound: no such instance (for this caller) or console.
+        :raises consoled.errors.Forbidden: policy says no.
+        :raises consoled.errors.ConsoleDisabled: consoles are off in this cell.
+        :raises consoled.errors.InstanceNotRunning: it has no live ports now.
+        :raises consoled.errors.BadRequest: it has no serial port that can be opened.
+        :raises consoled.errors.Unavailable: driver, policy or database are away.
+        """
+        return Deferred.fromCoroutine(self._issue(caller, uuid, index, request_id))
+
+    async def _visible(self, caller: Caller, uuid: str, rule: Rule) -> Instance:
+        absent = NotFound(f"Instance {uuid} could not be found.")
+        try:
+            instance = await self.driver.instance(uuid)
+        except NotFound as error:
+            # One text for both, so that the words do not tell them apart.
+            raise absent from error
+        owner = instance.project_id
+        if await self.policy.allows(rule, caller, owner):
+            return instance
+        own = owner is not None and owner == caller.project_id
+        if own or await self.policy.allows(Rule.SERVERS_REVEAL, caller, owner):
+            raise Forbidden(
+                f"Policy does not allow {rule} on instance {uuid}; "
+                "ask an administrator of the project for a role that does."
+            )
+        raise absent
+
+    async def _visible_all(self, caller: Caller) -> list[Instance]:
+        instances = await self.driver.instances()
+        projects = await self._permitted(Rule.SERVERS_LIST, caller, instances)
+        found = [instance for instance in instances if instance.project_id in projects]
+        if not found and not await self.policy.allows(Rule.SERVERS_LIST, caller, caller.project_id):
+            raise Forbidden(
+                f"Policy does not allow {Rule.SERVERS_LIST}; "
+                "ask an administrator of the project for a role that does."
+            )
+        return sorted(found, key=lambda instance: (instance.name, instance.uuid))
+
+    async def _placed(self, caller: Caller, instances: Iterable[Instance]) -> frozenset[str]:
+        instances = list(instances)
+        projects = await self._permitted(Rule.SERVERS_SHOW_PLACE, caller, instances)
+        return frozenset(i.uuid for i in instances if i.project_id in projects)
+
+    async def _permitted(
+        self, rule: Rule, caller: Caller, instances: Sequence[Instance]
+    ) -> set[str | None]:
+        """The projects among the instances' where the rule lets the caller act."""
+        # One question at a time: a long list does not keep others from the worker.
+        projects = dict.fromkeys(instance.project_id for instance in instances)
+        return {project for project in projects if await self.policy.allows(rule, caller, project)}
+
+    async def _issue(
+        self, caller: Caller, uuid: str, index: int | None, request_id: str
+    ) -> IssuedConsole:
+        instance = await self._visible(caller, uuid, Rule.TOKENS_CREATE)
+        if not self.enabled:
+            raise ConsoleDisabled(
+                "Serial consoles are disabled in this cell; "
+                "its operator can enable them with [serial_console] enabled."
+            )
+        if not instance.state.live:
+            raise InstanceNotRunning(
+                f"Instance {uuid} is {instance.state.value}; start it, then ask again."
+            )
+        console = choose_console(instance, index)
+        issued = await self.authority.issue(instance, console, caller, self.base_url)
+        log.info(
+            "Token {token_id} issued to {user_id} for console {index} of {instance_uuid}",
+            event="token_issued",
+            token_id=issued.token.token_id,
+            user_id=caller.user_id,
+            project_id=caller.project_id,
+            instance_uuid=instance.uuid,
+            index=console.index,
+            request_id=request_id,
+        )
+        url = console_url(self.base_url, issued.clear)
+        return IssuedConsole(url, instance, console, issued.token)
+
+
+def choose_console(instance: Instance, index: int | None) -> Console:
+    """The console that a request is about.
+
+    :param index: the one with this index, or None for the first.
+    :raises consoled.errors.NotFound: there is none with that index.
+    :raises consoled.errors.BadRequest: there is none at all (nova: console type
+        unavailable), or none that is a TCP port.
+    """
+    if index is not None:
+        console = instance.console(index)
+        if console is None:
+            known = ", ".join(str(c.index) for c in instance.consoles)
+            there = f"there are {known}" if known else "it has no serial port"
+            raise NotFound(f"Instance {instance.uuid} has no console {index}; {there}.")
+        if console.port is None:
+            raise BadRequest(
+                f"Console {index} of instance {instance.uuid} is not a TCP serial port; "
+                "consoled cannot open it."
+            )
+        return console
+    for console in instance.consoles:
+        if console.port is not None:
+            return console
+    raise BadRequest(
+        f"Instance {instance.uuid} has no serial port; "
+        "add a TCP serial port to it, start it again, then ask again."
+    )
+
+
+def console_url(base_url: str, clear: str) -> str:
+    """``base_url?token=...``, nova's form.
+
+    :param clear: the clear token.
+    """
+    joint = "&" if "?" in base_url else "?"
+    return f"{base_url}{joint}token={quote(clear, safe='')}"

@@ -1,0 +1,229 @@
+"""A real ``twistd consoled`` in a folder of its own, on loopback."""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from tools.lab.errors import LabError
+from tools.lab.kept import KeptProcess
+from tools.lab.ports import free_ports
+
+ADMIN_KEY = "lab-admin-key-0123456789"
+MEMBER_KEY = "lab-member-key-0123456789"
+READER_KEY = "lab-reader-key-0123456789"
+STRANGER_KEY = "lab-stranger-key-0123456789"
+
+KEYS = f"""\
+- {{key: {ADMIN_KEY}, user_id: ada, project_id: operations, roles: [admin]}}
+- {{key: {MEMBER_KEY}, user_id: max, project_id: demo, roles: [member]}}
+- {{key: {READER_KEY}, user_id: rea, project_id: demo, roles: [reader]}}
+- {{key: {STRANGER_KEY}, user_id: zoe, project_id: other, roles: [member]}}
+"""
+
+Config = Mapping[str, Mapping[str, object]]
+
+
+class Answer(NamedTuple):
+    """What the API answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+class Daemon:
+    """One cell's daemon, with keys for an admin, a member, a reader and a stranger.
+
+    :param folder: for its configuration, state and log.
+    :param config: sections and options besides, or instead of, the lab's own.
+    :param arguments: further words of its command line.
+    """
+
+    START_DEADLINE = 60.0
+    PORT_TRIES = 3
+
+    def __init__(self, folder: Path, config: Config, *, arguments: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.port, self.api_port = free_ports(2)
+        self.config_file = folder / "consoled.conf"
+        self.keys_file = folder / "keys.yaml"
+        self.keys_file.touch(mode=0o600)
+        self.keys_file.write_text(KEYS)
+        self._config = config
+        self._arguments = list(arguments)
+        self._process: KeptProcess | None = None
+
+    def _sections(self, config: Config) -> Config:
+        sections: dict[str, dict[str, object]] = {
+            "DEFAULT": {"state_path": self.folder / "state"},
+            "serial_console": {
+                "enabled": True,
+                "listen": "127.0.0.1",
+                "port": self.port,
+                "base_url": f"http://127.0.0.1:{self.port}/serial.html",
+            },
+            "api": {"listen": "127.0.0.1", "port": self.api_port, "keys_file": self.keys_file},
+        }
+        for section, options in config.items():
+            sections.setdefault(section, {}).update(options)
+        return sections
+
+    @property
+    def argv(self) -> list[str]:
+        """Its command line."""
+        twistd = str(Path(sys.executable).with_name("twistd"))
+        return [
+            *(twistd, "-n", "--pidfile="),
+            *("consoled", "--cell", "lab", "--config", str(self.config_file)),
+            *self._arguments,
+        ]
+
+    @property
+    def log(self) -> Path:
+        """Its log, a JSON event a line."""
+        return self.folder / "consoled.log"
+
+    @property
+    def process(self) -> KeptProcess:
+        """The running process."""
+        assert self._process is not None, "the daemon is not running"
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """The process id of twistd itself."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return int(children.read_text().split()[0])
+
+    def start(self) -> Self:
+        """Starts it and waits until it serves.
+
+        :raises tools.lab.errors.LabError: it ended, or did not serve in time.
+        """
+        for _ in range(self.PORT_TRIES):
+            self.config_file.write_text(render_config(self._sections(self._config)))
+            try:
+                return self._start()
+            except LabError as error:
+                # Somebody else's connection may have taken a port that was free just before.
+                if "cannot listen" not in str(error):
+                    raise
+                self.port, self.api_port = free_ports(2)
+        raise LabError("consoled found its ports taken again and again")
+
+    def _start(self) -> Self:
+        seen = len(self.events())
+        self._process = KeptProcess(self.argv, self.log, cwd=self.folder)
+        deadline = time.monotonic() + self.START_DEADLINE
+        while not any(event["event"] == "started" for event in self.events()[seen:]):
+            ended, _, _ = select.select([self._process.ended], [], [], 0.02)
+            if ended or time.monotonic() > deadline:
+                tail = self._process.tail()
+                self.stop()
+                raise LabError(f"consoled did not start; its log ends with:\n{tail}")
+        return self
+
+    def stop(self) -> int:
+        """Ends it; its exit status."""
+        process, self._process = self._process, None
+        return process.stop() if process else 0
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events of its log so far."""
+        if not self.log.exists():
+            return []
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        key: str | None = ADMIN_KEY,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """An API request and its answer, whatever the status.
+
+        :param body: JSON, or bytes as they are; None for no body.
+        """
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        sent = dict(headers or {})
+        if key is not None:
+            sent["X-Auth-Token"] = key
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.api_port}{path}", data, sent, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return Answer(response.status, dict(response.headers), _json(response.read()))
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, dict(error.headers), _json(error.read()))
+
+    def console_url(self, uuid: str, index: int | None = None, key: str = ADMIN_KEY) -> str:
+        """A console URL as a client gets it."""
+        if index is None:
+            answer = self.request("POST", f"/v3/servers/{uuid}/get-serial-console", key=key)
+            url = answer.body["serial_console"]["url"]
+        else:
+            answer = self.request("POST", f"/v1/servers/{uuid}/consoles/{index}/tokens", key=key)
+            url = answer.body["token"]["url"]
+        return str(url)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _json(data: bytes) -> Any:
+    return json.loads(data) if data else None
+
+
+def render_config(sections: Config) -> str:
+    """An INI file."""
+    return "\n".join(
+        f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in options.items())
+        for name, options in sections.items()
+    )
+
+
+def inventory(*instances: Mapping[str, object]) -> str:
+    """The YAML of a static inventory (JSON is YAML)."""
+    return json.dumps({"instances": list(instances)}, indent=1)
+
+
+@contextmanager
+def static_daemon(
+    folder: Path, instances: Sequence[Mapping[str, object]], config: Config | None = None
+) -> Iterator[Daemon]:
+    """A running daemon with the static driver over these instances.
+
+    :param folder: its own; ``inventory.yaml`` is written there.
+    """
+    path = folder / "inventory.yaml"
+    path.write_text(inventory(*instances))
+    sections = {name: dict(options) for name, options in (config or {}).items()}
+    sections.setdefault("DEFAULT", {})["driver"] = "static"
+    sections.setdefault("static", {})["inventory"] = path
+    with Daemon(folder, sections) as daemon:
+        yield daemon
