@@ -54,10 +54,13 @@ class Gate:
 
     def acknowledge(self, count: int) -> None:
         """The page has shown ``count`` bytes in all; more than were sent counts as all."""
-        self._acknowledged = max(self._acknowledged, min(count, self._sent))
-        if self._sent - self._acknowledged <= CREDIT_WINDOW // 2:
+        shown = min(count, self._sent)
+        if shown <= self._acknowledged:
+            return
+        self._acknowledged = shown
+        if self._sent - shown <= CREDIT_WINDOW // 2:
             self._free("credit")
-        elif self._timer is not None:
+        if self._timer is not None:
             self._timer.reset(self.stall_timeout)
 
     def pauseProducing(self) -> None:

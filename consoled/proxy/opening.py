@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
-from twisted.internet.error import ConnectError, UserError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, UserError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -45,6 +47,10 @@ def console_of(token: ConsoleAuthToken, instance: Instance) -> Console:
     return console
 
 
+def _timed_out(_outcome: object, timeout: float) -> NoReturn:
+    raise TimedOut(timeout)
+
+
 @frozen
 class Opener:
     """Opens consoles.
@@ -82,9 +88,12 @@ class Opener:
     async def _dial(self, instance: Instance, console: Console) -> Leg:
         what = f"The serial port {console.index} of {instance.name}"
         dial = self.transport.endpoint(console).connect(Factory.forProtocol(Leg))
-        dial.addTimeout(self.connect_timeout, self.clock)
+        dial.addTimeout(self.connect_timeout, self.clock, _timed_out)
         try:
             leg = await dial
+        except ConnectingCancelledError as error:
+            # The endpoints' own word for a cancelled dial.
+            raise CancelledError from error
         except (TimedOut, UserError) as error:
             log.warn("{place}: {reason}", place=console.place, reason=error)
             raise BackendUnreachable(f"{what} did not answer in time.") from error

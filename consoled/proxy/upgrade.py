@@ -136,6 +136,9 @@ class Upgrades:
         task.addErrback(lambda failure: None)
 
     async def _upgrade(self, request: Any, host: str, handshake: Handshake) -> None:
+        # The hand-over must not happen inside the request's own parsing: what came with the
+        # request in one segment would be lost there.
+        await deferLater(self.clock, 0)
         outcome = await self._check_token(clear_token(request))
         access_url = (
             outcome.access_url if isinstance(outcome, ConsoleAuthToken) else self.rules.base_url
@@ -153,8 +156,6 @@ class Upgrades:
 
     async def _check_token(self, clear: str | None) -> ConsoleAuthToken | ConsoledError:
         if clear is None:
-            # The hand-over must not happen inside the request's own parsing.
-            await deferLater(self.clock, 0)
             return TokenInvalid("This URL has no token. Get a new console URL.")
         try:
             check = self.authority.validate(clear)

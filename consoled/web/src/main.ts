@@ -1,0 +1,202 @@
+/** The page, put together: token, wire, terminal and controls. */
+
+import "@xterm/xterm/css/xterm.css";
+import "./page.css";
+import { copyText, readText } from "./clipboard.js";
+import { editSections, keySections, viewSections, type Actions } from "./commands.js";
+import { byId } from "./dom.js";
+import { encodeText } from "./encode.js";
+import { FindBar } from "./find.js";
+import { Header } from "./header.js";
+import { KeyBar } from "./keybar.js";
+import { LinkDialog } from "./link-dialog.js";
+import { Menu } from "./menu.js";
+import { Notices } from "./notices.js";
+import { fontSize, PreferenceStore, type Theme } from "./preferences.js";
+import { shortcutOf, type Shortcut } from "./shortcuts.js";
+import { NO_TOKEN, type State } from "./states.js";
+import { installStrictStyles } from "./styles.js";
+import { ConsoleTerminal } from "./terminal.js";
+import { ThemeSwitch } from "./theme.js";
+import { newSlot, slotOf, socketUrl, tokenFrom, TokenKeeper } from "./token.js";
+import { Wire } from "./wire.js";
+
+const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
+
+/** Takes the token out of the address bar, before anything else can see it there. */
+function takeToken(): string | null {
+  let shelf: Storage | null = null;
+  try {
+    shelf = sessionStorage;
+  } catch {
+    // Refused to this frame: the token lives in memory.
+  }
+  const keeper = new TokenKeeper(shelf);
+  const given = tokenFrom(location.search);
+  const slot = given === null ? slotOf(history.state) : newSlot((bytes) => crypto.getRandomValues(bytes));
+  history.replaceState(slot === null ? null : { slot }, "", location.pathname);
+  if (slot === null) return null;
+  if (given !== null) keeper.keep(slot, given);
+  return keeper.find(slot);
+}
+
+function start(token: string | null): void {
+  installStrictStyles();
+  const preferences = new PreferenceStore(() => localStorage);
+  let state: State = { kind: "connecting" };
+  let drawnBefore = false;
+
+  const terminal = new ConsoleTerminal(
+    byId("terminal", HTMLElement),
+    {
+      typed: (text) => wire.send(encodeText(keyBar.apply(text))),
+      reported: (bytes) => wire.send(bytes),
+      linkChosen: (address) => links.ask(address),
+      keyPressed,
+      found: (at, count) => find.found(at, count),
+    },
+    preferences.now.fontSize,
+    preferences.now.screenReader,
+  );
+  const refocus = (): void => terminal.focus();
+  const header = new Header(() => {
+    connect();
+    terminal.focus();
+  });
+  const notices = new Notices(refocus);
+  const links = new LinkDialog(refocus);
+  const find = new FindBar(terminal);
+  const keyBar = new KeyBar(byId("keybar", HTMLElement), terminal);
+  const menu = new Menu(byId("menu", HTMLElement), refocus);
+  const theme = new ThemeSwitch((colours) => {
+    terminal.colours = colours;
+  });
+
+  const wire = new Wire((url, protocols) => new WebSocket(url, protocols), {
+    stateChanged: showState,
+    greeted: (hello) => header.name(hello),
+    noticed: (text) => notices.show(text),
+    output: (bytes, drawn) => {
+      drawnBefore = true;
+      terminal.write(bytes, drawn);
+    },
+  });
+
+  function connect(): void {
+    if (token === null) {
+      showState({ kind: "ended", ending: NO_TOKEN });
+      return;
+    }
+    if (drawnBefore) terminal.endSequence();
+    wire.connect(socketUrl(location, token));
+  }
+
+  function showState(next: State): void {
+    state = next;
+    terminal.live = next.kind === "connected";
+    header.show(next, token !== null);
+  }
+
+  function paste(): void {
+    void readText().then((text) => {
+      if (text === null) {
+        notices.show(`This browser does not let the page read the clipboard. Press ${MAC ? "⌘V" : "Ctrl+Shift+V"} to paste.`);
+      } else if (text !== "") {
+        terminal.paste(text);
+      }
+    });
+  }
+
+  function copy(): void {
+    if (terminal.selection === "") return;
+    void copyText(terminal.selection).then((copied) => {
+      if (!copied) notices.show("This browser does not let the page set the clipboard.");
+    });
+  }
+
+  function resizeText(by: number): void {
+    terminal.fontSize = preferences.change({ fontSize: fontSize(preferences.now.fontSize + by) }).fontSize;
+  }
+
+  function keyPressed(event: KeyboardEvent): boolean {
+    const shortcut = shortcutOf(event, MAC);
+    if (shortcut === null) return false;
+    const does: Record<Exclude<Shortcut, "paste">, () => void> = {
+      copy,
+      find: () => find.open(),
+      larger: () => resizeText(1),
+      smaller: () => resizeText(-1),
+      toolbar: () => header.focus(),
+    };
+    // Paste is left to the browser, whose paste event needs no permission.
+    if (shortcut !== "paste") {
+      event.preventDefault();
+      does[shortcut]();
+    }
+    return true;
+  }
+
+  const actions: Actions = {
+    get hasSelection() {
+      return terminal.selection !== "";
+    },
+    get live() {
+      return state.kind === "connected";
+    },
+    get applicationCursor() {
+      return terminal.applicationCursor;
+    },
+    get theme() {
+      return preferences.now.theme;
+    },
+    get screenReader() {
+      return preferences.now.screenReader;
+    },
+    get guestClipboard() {
+      return terminal.guestClipboard.writable;
+    },
+    set guestClipboard(on: boolean) {
+      terminal.guestClipboard.writable = on;
+    },
+    copy,
+    paste,
+    resizeText,
+    selectAll: () => terminal.selectAll(),
+    find: () => find.open(),
+    clear: () => terminal.clear(),
+    reset: () => terminal.reset(),
+    type: (text) => terminal.type(text),
+    typeSize: () => terminal.type(`stty rows ${terminal.size.rows} cols ${terminal.size.cols}`),
+    chooseTheme: (choice: Theme) => theme.choose(preferences.change({ theme: choice }).theme),
+    switchScreenReader: (on) => {
+      terminal.screenReader = preferences.change({ screenReader: on }).screenReader;
+    },
+  };
+
+  const edit = (): ReturnType<typeof editSections> => editSections(actions, MAC);
+  const keys = (): ReturnType<typeof keySections> => keySections(actions);
+  const view = (): ReturnType<typeof viewSections> => viewSections(actions);
+  menu.attach(byId("menu-edit", HTMLButtonElement), edit);
+  menu.attach(byId("menu-keys", HTMLButtonElement), keys);
+  menu.attach(byId("menu-view", HTMLButtonElement), view);
+  menu.attach(byId("menu-all", HTMLButtonElement), () => [...edit(), ...keys(), ...view()]);
+  byId("smaller", HTMLButtonElement).addEventListener("click", () => resizeText(-1));
+  byId("larger", HTMLButtonElement).addEventListener("click", () => resizeText(1));
+  byId("tools", HTMLElement).addEventListener("keydown", (event) => {
+    if (event.key === "Escape") terminal.focus();
+  });
+  byId("terminal", HTMLElement).addEventListener("contextmenu", (event) => {
+    // With Shift the browser's own menu; a guest that takes the mouse gets the click alone.
+    if (event.shiftKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!terminal.mouseTaken) menu.openAt({ x: event.clientX, y: event.clientY }, "Console", edit());
+  }, { capture: true });
+
+  theme.choose(preferences.now.theme);
+  connect();
+  // In a frame the focus stays with the dashboard until the person clicks here.
+  if (window === window.top) terminal.focus();
+}
+
+start(takeToken());

@@ -1,0 +1,200 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { words } from "../src/states.js";
+import { FLOOD, FRAME, Wire, type Socket } from "../src/wire.js";
+
+class FakeSocket implements Socket {
+  binaryType: BinaryType = "blob";
+  protocol = "";
+  readyState = 0;
+  onopen: Socket["onopen"] = null;
+  onmessage: Socket["onmessage"] = null;
+  onclose: Socket["onclose"] = null;
+  readonly sent: (string | Uint8Array)[] = [];
+  closed = false;
+
+  send(data: string | Uint8Array): void {
+    this.sent.push(typeof data === "string" ? data : data.slice());
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+
+  opens(protocol: string): void {
+    this.protocol = protocol;
+    this.readyState = 1;
+    this.onopen?.({} as Event);
+  }
+
+  gets(data: string | Uint8Array<ArrayBuffer>): void {
+    this.onmessage?.({ data: typeof data === "string" ? data : data.buffer } as MessageEvent);
+  }
+
+  ends(code: number, reason = ""): void {
+    this.onclose?.({ code, reason } as CloseEvent);
+  }
+}
+
+const HELLO = '{"type":"hello","session":"s","instance":{"uuid":"u","name":"n"},"console":0,"offset":0}';
+
+function rig(): {
+  wire: Wire;
+  sockets: FakeSocket[];
+  log: string[];
+  drawn: (() => void)[];
+  connect(): FakeSocket;
+} {
+  const sockets: FakeSocket[] = [];
+  const log: string[] = [];
+  const drawn: (() => void)[] = [];
+  const wire = new Wire(
+    (url, protocols) => {
+      log.push(`dial ${url} ${protocols.join()}`);
+      const socket = new FakeSocket();
+      sockets.push(socket);
+      return socket;
+    },
+    {
+      stateChanged: (state) => log.push(words(state)),
+      greeted: (hello) => log.push(`hello ${hello.name}`),
+      noticed: (text) => log.push(`notice ${text}`),
+      output: (bytes, done) => {
+        log.push(`output ${bytes.length}`);
+        drawn.push(done);
+      },
+    },
+  );
+  const connect = (): FakeSocket => {
+    wire.connect("ws://x/");
+    const socket = sockets.at(-1);
+    assert.ok(socket);
+    log.length = 0;
+    return socket;
+  };
+  return { wire, sockets, log, drawn, connect };
+}
+
+test("it offers consoled.v1 before binary and takes array buffers", () => {
+  const { wire, sockets, log } = rig();
+  wire.connect("ws://x/");
+  assert.deepEqual(log, ["Connecting", "dial ws://x/ consoled.v1,binary"]);
+  assert.equal(sockets[0]?.binaryType, "arraybuffer");
+});
+
+test("open is still connecting until the hello, and no input leaves before it", () => {
+  const { wire, log, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  wire.send(Uint8Array.of(1));
+  socket.gets(Uint8Array.of(9));
+  assert.deepEqual(log, []);
+  assert.deepEqual(socket.sent, []);
+  socket.gets(HELLO);
+  assert.deepEqual(log, ["hello n", "Connected, no output yet"]);
+  wire.send(Uint8Array.of(2));
+  assert.deepEqual(socket.sent, [Uint8Array.of(2)]);
+});
+
+test("the first output makes it connected, and is acknowledged once drawn", () => {
+  const { log, drawn, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  socket.gets(HELLO);
+  log.length = 0;
+  socket.gets(Uint8Array.of(1, 2, 3));
+  socket.gets(Uint8Array.of(4));
+  assert.deepEqual(log, ["Connected", "output 3", "output 1"]);
+  assert.deepEqual(socket.sent, []);
+  for (const done of drawn) done();
+  assert.deepEqual(socket.sent, ['{"type":"ack","bytes":4}']);
+});
+
+test("binary has neither hello nor acknowledgement, and its text frames mean nothing", () => {
+  const { log, drawn, connect } = rig();
+  const socket = connect();
+  socket.opens("binary");
+  assert.deepEqual(log, ["Connected, no output yet"]);
+  socket.gets('{"type":"notice","text":"x"}');
+  socket.gets(Uint8Array.of(1));
+  drawn[0]?.();
+  assert.deepEqual(socket.sent, []);
+  assert.deepEqual(log.slice(1), ["Connected", "output 1"]);
+});
+
+test("big input leaves in frames under the server's limit, whole and in order", () => {
+  const { wire, connect } = rig();
+  const socket = connect();
+  socket.opens("binary");
+  const input = Uint8Array.from({ length: 2 * FRAME + 5 }, (_, at) => at % 251);
+  wire.send(input);
+  assert.deepEqual(socket.sent.map((frame) => frame.length), [FRAME, FRAME, 5]);
+  assert.deepEqual(Uint8Array.from(socket.sent.flatMap((frame) => [...(frame as Uint8Array)])), input);
+});
+
+test("a notice is passed on; unknown messages are not", () => {
+  const { log, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  socket.gets('{"type":"notice","text":"skipped"}');
+  socket.gets('{"type":"later"}');
+  assert.deepEqual(log, ["notice skipped"]);
+});
+
+test("the end says why, and no input leaves afterwards", () => {
+  const { wire, log, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  socket.gets(HELLO);
+  log.length = 0;
+  socket.ends(4409, "bob has it");
+  wire.send(Uint8Array.of(1));
+  assert.deepEqual(log, ["Ended: bob has it"]);
+  assert.deepEqual(socket.sent, []);
+});
+
+test("what is drawn while the connection closes is not acknowledged", () => {
+  const { wire, drawn, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  socket.gets(HELLO);
+  socket.gets(Uint8Array.of(1));
+  socket.readyState = 2;
+  drawn[0]?.();
+  wire.send(Uint8Array.of(1));
+  assert.deepEqual(socket.sent, []);
+});
+
+test("one that never opened could not be reached", () => {
+  const { log, connect } = rig();
+  connect().ends(1006);
+  assert.match(log[0] ?? "", /could not be reached/);
+});
+
+test("a reconnect leaves the old connection: its late events and drawing change nothing", () => {
+  const { log, drawn, connect } = rig();
+  const old = connect();
+  old.opens("consoled.v1");
+  old.gets(HELLO);
+  old.gets(Uint8Array.of(1, 2));
+  const fresh = connect();
+  assert.ok(old.closed);
+  fresh.opens("consoled.v1");
+  fresh.gets(HELLO);
+  log.length = 0;
+  drawn[0]?.();
+  old.gets(Uint8Array.of(1));
+  old.ends(1006);
+  assert.deepEqual(log, []);
+  assert.deepEqual(fresh.sent, []);
+});
+
+test("output that nobody throttles ends the connection instead of filling the tab's memory", () => {
+  const { log, connect } = rig();
+  const socket = connect();
+  socket.opens("binary");
+  socket.gets(new Uint8Array(FLOOD));
+  socket.gets(Uint8Array.of(1));
+  assert.ok(socket.closed);
+  assert.match(log.at(-1) ?? "", /^Ended: the guest wrote faster/);
+});

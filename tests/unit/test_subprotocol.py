@@ -1,0 +1,113 @@
+"""The subprotocols: what a frame means, and how bytes become one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consoled.proxy import subprotocol
+from consoled.proxy.subprotocol import Acknowledged, BadMessage, choose, speaker
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        ([], None),
+        ([""], None),
+        (["binary"], "binary"),
+        (["binary", " base64"], "binary"),
+        (["base64", "binary"], "binary"),
+        (["base64"], "base64"),
+        (["binary", "consoled.v1"], "consoled.v1"),
+        (["chat", "binary"], "binary"),
+    ],
+)
+def test_choice(offered: list[str], chosen: str | None) -> None:
+    """The page's protocol comes before nova's, binary before base64; names are trimmed."""
+    assert choose(offered) == chosen
+
+
+@pytest.mark.parametrize("offered", [["chat"], ["Binary"], ["binary.v2", "x"]])
+def test_unknown_subprotocols_only(offered: list[str]) -> None:
+    """A client that speaks nothing we do is told what we speak."""
+    with pytest.raises(ValueError, match=r"consoled\.v1, binary, base64"):
+        choose(offered)
+
+
+@given(data=st.binary(min_size=1), name=st.sampled_from([None, "binary", "base64", "consoled.v1"]))
+def test_bytes_survive(data: bytes, name: str | None) -> None:
+    """What is encoded for one side and decoded from the other is the same bytes."""
+    payload, is_binary = speaker(name).encode(data)
+    assert speaker(name).decode(payload, is_binary) == data
+
+
+def test_text_is_input_for_binary() -> None:
+    """An old client that sends text is not cut off."""
+    assert speaker("binary").decode(b"ls\r", False) == b"ls\r"
+    assert speaker(None).decode(b"ls\r", False) == b"ls\r"
+
+
+@given(count=st.integers(min_value=0))
+def test_ack(count: int) -> None:
+    """An ack carries the cumulative count."""
+    message = json.dumps({"type": "ack", "bytes": count}).encode()
+    assert speaker("consoled.v1").decode(message, False) == Acknowledged(count)
+
+
+def test_unknown_control_messages_mean_nothing() -> None:
+    """A newer page may say more than we know."""
+    assert speaker("consoled.v1").decode(b'{"type": "sparkle", "x": 1}', False) is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"hello",
+        b"[]",
+        b"1",
+        b"{}",
+        b'{"type": 5}',
+        b'{"type": "ack"}',
+        b'{"type": "ack", "bytes": -1}',
+        b'{"type": "ack", "bytes": true}',
+        b'{"type": "ack", "bytes": 1.5}',
+        b'{"type": "ack", "bytes": "1"}',
+        b"\xff\xfe",
+        b"[" * 60_000,
+    ],
+)
+def test_bad_control_messages(payload: bytes) -> None:
+    """A control message without a meaning is refused with a reason."""
+    with pytest.raises(BadMessage):
+        speaker("consoled.v1").decode(payload, False)
+
+
+@pytest.mark.parametrize("payload", [b"a", b"aGk", b"aGk=\n", b"****", b"\xff"])
+def test_bad_base64(payload: bytes) -> None:
+    """Base64 is strict: nothing is skipped silently."""
+    with pytest.raises(BadMessage):
+        speaker("base64").decode(payload, False)
+
+
+def test_hello_escapes_names() -> None:
+    """An instance's name arrives as JSON text, in ASCII, whatever is in it."""
+    name = '</script>\u202e"\x1b[31m'
+    message = subprotocol.hello("s", "u", name, 1, offset=7)
+    assert message.isascii()
+    assert b"\x1b" not in message
+    assert json.loads(message) == {
+        "type": "hello",
+        "session": "s",
+        "instance": {"uuid": "u", "name": name},
+        "console": 1,
+        "offset": 7,
+    }
+
+
+def test_notice() -> None:
+    """A notice carries its text."""
+    assert json.loads(subprotocol.notice("hi")) == {"type": "notice", "text": "hi"}
