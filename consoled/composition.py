@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import ILogObserver, Logger
 
@@ -20,7 +21,7 @@ from consoled.compute.static import StaticDriver
 from consoled.db import schema
 from consoled.db.database import CellDatabase
 from consoled.db.engine import make_engine
-from consoled.errors import ConfigError
+from consoled.errors import ConfigError, ConsoledError
 from consoled.http.channel import BoundedSite, Refusal
 from consoled.http.listen import EitherFactory, bind
 from consoled.http.tls import SwappableContext, TLSSettings
@@ -123,7 +124,9 @@ class _Composer:
         listeners = [self._api_listener()]
         if group.enabled:
             listeners.append(self._proxy_listener(public, upgrades))
-        reaper = Reaper(self.database, lambda: (), self.reactor)
+        reaper = Reaper(
+            self.database, lambda: Deferred.fromCoroutine(self._console_hosts()), self.reactor
+        )
         return Cell(
             name=self.settings.cell,
             reactor=self.reactor,
@@ -153,6 +156,14 @@ class _Composer:
             worker=DaemonThread(self.reactor, "libvirt"),
             clock=self.reactor,
         )
+
+    async def _console_hosts(self) -> Iterable[str]:
+        """Where this cell's consoles are now; nothing while the driver is away."""
+        try:
+            instances = await self.driver.instances()
+        except ConsoledError:
+            return ()
+        return {console.host for instance in instances for console in instance.consoles}
 
     def _website(self) -> Website:
         folder = self.settings.serial_console.web

@@ -34,6 +34,12 @@ class Database(Protocol):
         :raises consoled.errors.Unavailable: when the database is away.
         """
 
+    def read(self, fn: Callable[..., T], /, *args: Any) -> Deferred[T]:
+        """As :meth:`run`, for a function that only reads: it waits for no writer.
+
+        :raises consoled.errors.Unavailable: when the database is away.
+        """
+
 
 class Driver(Protocol):
     """Where instances and their consoles come from, live."""

@@ -1,0 +1,116 @@
+"""The one module that touches libvirt-python. It blocks: one thread calls it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from attrs import define, field, frozen
+
+from consoled.errors import ConfigError
+
+
+class ClientError(Exception):
+    """libvirt failed; the text is libvirt's own, for the log."""
+
+
+@frozen
+class DomainRecord:
+    """A domain as libvirt hands it out.
+
+    :ivar state: libvirt's number of the power state (virDomainState).
+    """
+
+    state: int
+    xml: str
+
+
+@define
+class LibvirtClient:
+    """A connection to one URI, opened at the first use and again when it was lost.
+
+    :raises consoled.errors.ConfigError: libvirt-python is not installed.
+    """
+
+    uri: str
+    _libvirt: Any = field(init=False, repr=False)
+    _connection: Any = field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            self._libvirt = importlib.import_module("libvirt")
+        except ImportError as error:
+            raise ConfigError(
+                "[DEFAULT] driver = libvirt needs libvirt-python "
+                f"(with the system's libvirt library): {error}"
+            ) from None
+
+    def hostname(self) -> str:
+        """The name of the hypervisor's machine."""
+        return str(self._asked(lambda connection: connection.getHostname()))
+
+    def domains(self) -> list[DomainRecord]:
+        """All domains, running or not; one that vanishes meanwhile is left out."""
+        found = self._asked(lambda connection: connection.listAllDomains())
+        records = (self._record(domain) for domain in found)
+        return [record for record in records if record is not None]
+
+    def domain(self, uuid: str) -> DomainRecord | None:
+        """One domain, or None where there is none of that uuid."""
+        domain = self._asked(lambda connection: connection.lookupByUUIDString(uuid))
+        return None if domain is None else self._record(domain)
+
+    def close(self) -> None:
+        """Closes the connection; the next call would open it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # It may be lost already.
+            with suppress(self._libvirt.libvirtError):
+                connection.close()
+
+    def _record(self, domain: Any) -> DomainRecord | None:
+        try:
+            # The XML last: whether it is that of a living domain is said in it.
+            state = int(domain.state()[0])
+            return DomainRecord(state, str(domain.XMLDesc(0)))
+        except self._libvirt.libvirtError as error:
+            if self._is_missing(error):
+                return None
+            raise ClientError(str(error)) from None
+
+    def _asked(self, question: Callable[[Any], Any]) -> Any:
+        """The answer; a connection that turns out to be lost is opened once more."""
+        reused = self._connection is not None
+        try:
+            return question(self._opened())
+        except self._libvirt.libvirtError as error:
+            if self._is_missing(error):
+                return None
+            if self._alive():
+                raise ClientError(str(error)) from None
+            self.close()
+            if not reused:
+                raise ClientError(str(error)) from None
+        return self._asked(question)
+
+    def _opened(self) -> Any:
+        if self._connection is None:
+            # libvirt's own habit is to print each error on stderr.
+            self._libvirt.registerErrorHandler(_silent, None)
+            self._connection = self._libvirt.open(self.uri)
+        return self._connection
+
+    def _alive(self) -> bool:
+        try:
+            return self._connection is not None and bool(self._connection.isAlive())
+        except self._libvirt.libvirtError:
+            return False
+
+    def _is_missing(self, error: Any) -> bool:
+        return bool(error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN)
+
+
+def _silent(_context: object, _error: object) -> None:
+    """Errors are raised; nothing needs to be printed."""

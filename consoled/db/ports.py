@@ -1,0 +1,84 @@
+"""Which console has which (host, port), and since which generation.
+
+A generation grows each time a place is given to a console that did not have it, and is
+kept for ever: a token of an older generation never opens what stands there now.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, and_, bindparam, insert, null, select, update
+
+from consoled.db.tables import console_ports, port_generations
+from consoled.model import Console
+
+_of_console = and_(
+    console_ports.c.instance_uuid == bindparam("uuid"),
+    console_ports.c.console_type == bindparam("type"),
+    console_ports.c.port_index == bindparam("index"),
+)
+_at_place = and_(
+    port_generations.c.host == bindparam("at_host"),
+    port_generations.c.port == bindparam("at_port"),
+)
+_CURRENT = select(console_ports.c.host, console_ports.c.port, console_ports.c.generation).where(
+    _of_console
+)
+_MOVE = update(console_ports).where(_of_console)
+_DISPLACE = (
+    update(console_ports)
+    .where(
+        console_ports.c.host == bindparam("at_host"),
+        console_ports.c.port == bindparam("at_port"),
+    )
+    .values(port=null())
+)
+_ADVANCE = (
+    update(port_generations).where(_at_place).values(generation=port_generations.c.generation + 1)
+)
+_GENERATION = select(port_generations.c.generation).where(_at_place)
+
+
+def claim(connection: Connection, instance_uuid: str, console: Console, port: int) -> int:
+    """Records that the console is at (``console.host``, ``port``) now.
+
+    A console that was recorded there loses the place, and its tokens with it.
+
+    :returns: the generation: the old one while the console stays, a new one otherwise.
+    """
+    key = {"uuid": instance_uuid, "type": console.type, "index": console.index}
+    place = {"at_host": console.host, "at_port": port}
+    found = connection.execute(_CURRENT, key).one_or_none()
+    if found is not None and (found.host, found.port) == (console.host, port):
+        return int(found.generation)
+    # First of all: on servers this takes the row lock that makes claims of a place queue.
+    generation = _advance(connection, console.host, port)
+    connection.execute(_DISPLACE, place)
+    new = {"host": console.host, "port": port, "generation": generation}
+    if found is None:
+        connection.execute(
+            insert(console_ports),
+            {
+                "instance_uuid": instance_uuid,
+                "console_type": console.type,
+                "port_index": console.index,
+                "options": {},
+                **new,
+            },
+        )
+    else:
+        connection.execute(_MOVE, {**key, **new})
+    return generation
+
+
+def generation_of(connection: Connection, host: str, port: int) -> int:
+    """How often the place was given to a console so far."""
+    found = connection.scalar(_GENERATION, {"at_host": host, "at_port": port})
+    return 0 if found is None else int(found)
+
+
+def _advance(connection: Connection, host: str, port: int) -> int:
+    place = {"at_host": host, "at_port": port}
+    if connection.execute(_ADVANCE, place).rowcount == 0:
+        connection.execute(insert(port_generations), {"host": host, "port": port, "generation": 1})
+        return 1
+    return generation_of(connection, host, port)

@@ -1,0 +1,120 @@
+"""The tables of the cell database (docs: design, "Data").
+
+SQLAlchemy Core only. The migrations repeat these definitions revision by revision;
+a test compares the two. Times are whole seconds since the epoch in the database's own
+clock, because only that clock is the same for every replica of a cell.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Exact comparison and four-byte UTF-8 on MariaDB, as the other two have by themselves.
+_MARIADB: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+    "mariadb_engine": "InnoDB",
+    "mariadb_charset": "utf8mb4",
+    "mariadb_collate": "utf8mb4_bin",
+}
+
+
+def _of_instance(**options: Any) -> Column[Any]:
+    return Column(
+        "instance_uuid",
+        String(36),
+        ForeignKey("instances.uuid", ondelete="CASCADE"),
+        nullable=False,
+        **options,
+    )
+
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("uuid", String(36), primary_key=True),
+    Column("project_id", String(255)),
+    Column("name", String(255), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("driver", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("metadata", JSON, nullable=False),
+    **_MARIADB,
+)
+"""The instances for which consoles were asked; a row's end ends its consoles and tokens."""
+
+console_ports = Table(
+    "console_ports",
+    metadata,
+    _of_instance(primary_key=True),
+    Column("console_type", String(32), primary_key=True),
+    Column("port_index", Integer, primary_key=True, autoincrement=False),
+    Column("host", String(255), nullable=False),
+    Column("port", Integer),
+    Column("generation", BigInteger, nullable=False),
+    Column("options", JSON, nullable=False),
+    UniqueConstraint("host", "port"),
+    **_MARIADB,
+)
+"""The consoles, keyed (instance, type, index), and the place that each has now.
+
+``port`` is null for a console whose place went to another one.
+"""
+
+port_generations = Table(
+    "port_generations",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("generation", BigInteger, nullable=False),
+    **_MARIADB,
+)
+"""How often each (host, port) was given to a console. Rows are never deleted or reset."""
+
+console_auth_tokens = Table(
+    "console_auth_tokens",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("token_hash", String(64), nullable=False),
+    Column("console_type", String(32), nullable=False),
+    _of_instance(index=True),
+    Column("console_index", Integer, nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("access_url", String(1024), nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("project_id", String(255)),
+    Column("user_id", String(255)),
+    UniqueConstraint("token_hash"),
+    Index(None, "token_hash", "instance_uuid"),
+    Index(None, "host", "expires"),
+    **_MARIADB,
+)
+"""The specification's ConsoleAuthToken: hashes only, never a clear token."""

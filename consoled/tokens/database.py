@@ -1,0 +1,99 @@
+"""The token authority over the cell database.
+
+The clear token leaves the process once, in the answer to whoever asked for it; here only
+its SHA-256 goes on (specification: ConsoleAuthToken).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from attrs import frozen
+from sqlalchemy import Connection
+from twisted.internet.defer import Deferred, fail
+
+from consoled.db import instances, ports, tokens
+from consoled.errors import Conflict, TokenInvalid
+from consoled.interfaces import Database
+from consoled.model import (
+    Caller,
+    Console,
+    ConsoleAuthToken,
+    Instance,
+    IssuedToken,
+    hash_token,
+)
+
+TOKEN_BYTES = 32
+"""Random bytes in a token: 256 bits, in 43 characters that a URL takes as they are."""
+
+# Visible ASCII covers nova's UUIDs too. Nothing else is hashed or looked up.
+_POSSIBLE = re.compile(r"[!-~]{1,512}", re.ASCII)
+
+
+@frozen
+class DatabaseAuthority:
+    """Implements :class:`consoled.interfaces.TokenAuthority`.
+
+    :ivar ttl: seconds that a token is valid (``[consoleauth] token_ttl``).
+    :ivar driver: the word of ``[DEFAULT] driver``, kept with each instance.
+    """
+
+    database: Database
+    ttl: int
+    driver: str = ""
+
+    def issue(
+        self, instance: Instance, console: Console, caller: Caller, access_url: str
+    ) -> Deferred[IssuedToken]:
+        """A new token for one console, stored as a hash in one transaction.
+
+        :raises consoled.errors.Conflict: the console has no port now.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+        port = console.port
+        if port is None:
+            return fail(Conflict(f"Console {console.index} of {instance.name} has no port now."))
+        clear = secrets.token_urlsafe(TOKEN_BYTES)
+        hashed = hash_token(clear)
+
+        def store(connection: Connection) -> ConsoleAuthToken:
+            instances.upsert(connection, instance, self.driver)
+            token = ConsoleAuthToken(
+                token_hash=hashed,
+                instance_uuid=instance.uuid,
+                index=console.index,
+                host=console.host,
+                port=port,
+                generation=ports.claim(connection, instance.uuid, console, port),
+                access_url=access_url,
+                expires=0,
+                project_id=caller.project_id,
+                user_id=caller.user_id,
+                console_type=console.type,
+            )
+            return tokens.add(connection, token, self.ttl)
+
+        return self.database.run(store).addCallback(lambda token: IssuedToken(clear, token))
+
+    def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:
+        """What the token opens: one SELECT by its hash.
+
+        :raises consoled.errors.TokenInvalid: unknown, expired, or its console's place is
+            another console's by now; one text for all of them.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+        if not _POSSIBLE.fullmatch(clear):
+            return fail(_invalid())
+        return self.database.read(tokens.find, hash_token(clear)).addCallback(_found)
+
+
+def _found(token: ConsoleAuthToken | None) -> ConsoleAuthToken:
+    if token is None:
+        raise _invalid()
+    return token
+
+
+def _invalid() -> TokenInvalid:
+    return TokenInvalid("This console link is not valid, or has expired; ask for a new one.")
