@@ -25,6 +25,8 @@ log = Logger()
 MESSAGE_LIMIT = 64 * 1024
 OPEN_HANDSHAKE_TIMEOUT = 10
 CLOSE_HANDSHAKE_TIMEOUT = 5
+FAILURE_LINGER = 0.5
+"""Seconds that a violator has to fetch the reason."""
 REASON_LIMIT = 123
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
@@ -107,6 +109,23 @@ class ConsoleSocket(WebSocketServerProtocol):
         self._dismissed = True
         if self._session is not None:
             self._guard(self._session.viewer_lost)
+
+    def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
+        """autobahn's hook for a violation: says so, reads nothing more, ends the session.
+
+        What follows a broken frame has no meaning, so that the client's own
+        close could not be told apart from a flood.
+        """
+        if self._dismissed:
+            return
+        super()._fail_connection(code, reason)
+        self._dismissed = True
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.pauseProducing()
+        self.factory.reactor.callLater(FAILURE_LINGER, transport.abortConnection)
+        if self._session is not None:
+            self._session.viewer_lost()
 
     def greet(self, session_id: str, opened: OpenConsole) -> None:
         """Tells a page that its console is open."""

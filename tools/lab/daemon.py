@@ -1,9 +1,11 @@
-"""A real ``twistd consoled`` in a folder of its own, on loopback."""
+"""A real ``twistd consoled`` in a process of its own, and a client of its API."""
 
 from __future__ import annotations
 
+import configparser
 import json
 import select
+import socket
 import sys
 import time
 import urllib.error
@@ -14,9 +16,200 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import yaml
+
 from tools.lab.errors import LabError
 from tools.lab.kept import KeptProcess
 from tools.lab.ports import free_ports
+
+START_TIMEOUT = 60.0
+"""Seconds until both ports have to be open."""
+
+STEP = 0.02
+"""Seconds between two looks whether a starting daemon's port is open."""
+
+Config = Mapping[str, Mapping[str, object]]
+"""Group, option, value."""
+
+Event = dict[str, Any]
+"""One line of a daemon's log."""
+
+
+class ConsoledDaemon:
+    """consoled with an embedded database in ``folder``, on loopback.
+
+    :param folder: its state_path, configuration and log; kept state is used again.
+    :param config: options that win over the ones made here.
+    :param port: of the proxy and page; a free one by default.
+    :param api_port: of the REST API; a free one by default.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        *,
+        cell: str = "lab",
+        port: int | None = None,
+        api_port: int | None = None,
+    ) -> None:
+        ports = free_ports(2)
+        self.folder = folder
+        self.cell = cell
+        self.port = port or ports[0]
+        self.api_port = api_port or ports[1]
+        self.log = folder / "consoled.log"
+        self.keys_file = folder / "keys.yaml"
+        self._config = config
+        self._process: KeptProcess | None = None
+
+    @property
+    def api_url(self) -> str:
+        """The root of the REST API."""
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def base_url(self) -> str:
+        """The page's address, without a token."""
+        return f"http://127.0.0.1:{self.port}/serial.html"
+
+    @property
+    def process(self) -> KeptProcess:
+        """The running daemon.
+
+        :raises LabError: before start() or after stop().
+        """
+        if self._process is None:
+            raise LabError("consoled is not running: start() it first")
+        return self._process
+
+    def config(self) -> dict[str, dict[str, object]]:
+        """Its whole configuration."""
+        own: dict[str, dict[str, object]] = {
+            "DEFAULT": {"state_path": self.folder},
+            "serial_console": {
+                "enabled": True,
+                "listen": "127.0.0.1",
+                "port": self.port,
+                "base_url": self.base_url,
+            },
+            "api": {
+                "listen": "127.0.0.1",
+                "port": self.api_port,
+                "auth_strategy": "static",
+                "keys_file": self.keys_file,
+            },
+        }
+        for group, options in self._config.items():
+            own.setdefault(group, {}).update(options)
+        return own
+
+    def start(self) -> Self:
+        """Starts it and waits until both its ports are open.
+
+        :raises LabError: when it ends or hangs, with the end of its log.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.log.unlink(missing_ok=True)
+        parser = configparser.RawConfigParser()
+        parser.read_dict(self.config())
+        file = self.folder / "consoled.conf"
+        with file.open("w") as stream:
+            parser.write(stream)
+        twistd = Path(sys.executable).with_name("twistd")
+        self._process = KeptProcess(
+            [
+                *(twistd, "--nodaemon", "--pidfile=", "consoled"),
+                *("--cell", self.cell, "--config", file),
+            ],
+            self.log,
+            cwd=self.folder,
+        )
+        try:
+            for port in (self.api_port, self.port):
+                self._wait_for(port)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> int | None:
+        """Ends it and waits for that; its exit status."""
+        if self._process is None:
+            return None
+        status = self._process.stop()
+        self._process = None
+        return status
+
+    def admin_key(self) -> str:
+        """The key that the first start made."""
+        keys = yaml.safe_load(self.keys_file.read_text())
+        return next(str(entry["key"]) for entry in keys if "admin" in entry["roles"])
+
+    def request(
+        self, method: str, path: str, body: object = None, *, key: str | None = None
+    ) -> tuple[int, Any]:
+        """Asks the REST API; status and JSON of the answer, of an error too.
+
+        :param key: the X-Auth-Token; the admin's by default.
+        """
+        request = urllib.request.Request(
+            self.api_url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"X-Auth-Token": self.admin_key() if key is None else key},
+        )
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as answer:
+            with answer:
+                text = answer.read().decode(errors="replace")
+            try:
+                return answer.code, json.loads(text)
+            except ValueError:
+                return answer.code, text
+
+    def console_url(self, instance: str) -> str:
+        """A URL for the instance's first console, as a nova client asks for one.
+
+        :raises LabError: what the daemon answered instead.
+        """
+        path = f"/v3/servers/{instance}/get-serial-console"
+        status, answer = self.request("POST", path, {"serial_console": None})
+        if status != 202:
+            raise LabError(f"consoled answered {status} to POST {path}: {answer}")
+        return str(answer["serial_console"]["url"])
+
+    def _wait_for(self, port: int) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            if select.select([self.process.ended], [], [], STEP)[0]:
+                raise LabError(
+                    f"consoled ended at its start (status {self.process.stop()}); its log "
+                    f"{self.log} ends with:\n{self.process.tail()}"
+                )
+        raise LabError(
+            f"consoled does not listen on port {port} after {START_TIMEOUT:.0f} s; its log "
+            f"{self.log} ends with:\n{self.process.tail()}"
+        )
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
 
 ADMIN_KEY = "lab-admin-key-0123456789"
 MEMBER_KEY = "lab-member-key-0123456789"
@@ -29,8 +222,6 @@ KEYS = f"""\
 - {{key: {READER_KEY}, user_id: rea, project_id: demo, roles: [reader]}}
 - {{key: {STRANGER_KEY}, user_id: zoe, project_id: other, roles: [member]}}
 """
-
-Config = Mapping[str, Mapping[str, object]]
 
 
 class Answer(NamedTuple):
@@ -138,12 +329,28 @@ class Daemon:
         process, self._process = self._process, None
         return process.stop() if process else 0
 
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[Event]:
         """The events of its log so far."""
         if not self.log.exists():
             return []
         lines = self.log.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def wait_for_event(
+        self, event: str, *, since: int = 0, timeout: float = 20.0, **fields: object
+    ) -> Event:
+        """The newest event of that name and fields, as soon as the log has one.
+
+        :param since: how many events of the log do not count.
+        :raises tools.lab.errors.LabError: there is none in time, or the daemon ended.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            for found in reversed(self.events()[since:]):
+                if found["event"] == event and fields.items() <= found.items():
+                    return found
+            if select.select([self.process.ended], [], [], STEP)[0] or time.monotonic() > deadline:
+                raise LabError(f"no {event} with {fields} in the log {self.log}")
 
     def request(
         self,

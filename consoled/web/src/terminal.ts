@@ -51,6 +51,8 @@ export class ConsoleTerminal {
       disableStdin: true,
       fontFamily: FONT,
       fontSize,
+      // At 1 the underscore of some fonts is cut off by the row below.
+      lineHeight: 1.15,
       linkHandler: { activate: (_event, address) => listener.linkChosen(address) },
       macOptionIsMeta: true,
       minimumContrastRatio: 4.5,
