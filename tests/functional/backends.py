@@ -62,6 +62,33 @@ def silent(connection: socket.socket) -> None:
         pass
 
 
+class Recorder:
+    """A handler that keeps what comes.
+
+    :param greeting: what it says first.
+    """
+
+    def __init__(self, greeting: bytes = b"") -> None:
+        self._greeting = greeting
+        self._received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def __call__(self, connection: socket.socket) -> None:
+        """Serves one connection."""
+        connection.sendall(self._greeting)
+        while data := connection.recv(65536):
+            self._received.put(data)
+
+    def until(self, end: bytes, timeout: float = 20.0) -> bytes:
+        """What has come since the last call, up to that end.
+
+        :raises queue.Empty: it does not come in time.
+        """
+        received = b""
+        while not received.endswith(end):
+            received += self._received.get(timeout=timeout)
+        return received
+
+
 def deaf(connection: socket.socket) -> None:
     """Neither reads nor writes, until the other side goes."""
     threading.Event().wait(120)
