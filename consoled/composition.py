@@ -62,6 +62,7 @@ def check(settings: Settings) -> None:
     if settings.api.keys_file.exists():
         StaticIdentity.open(settings.api.keys_file, InlineWorker())
     PolicyEnforcer(InlineWorker(), settings.oslo_policy.policy_file)
+    make_engine(settings.database.connection)
 
 
 def compose(
@@ -83,6 +84,8 @@ def compose(
     keys_made = ensure_keys_file(settings.api.keys_file)
     composer = _Composer(settings, reactor, read_settings)
     cell = composer.compose(observer)
+    if settings.serial_console.record:
+        log.warn("[serial_console] record is on, but this version of consoled cannot record yet")
     if keys_made:
         log.info(
             "made {path} with one admin key", event="keys_file_made", path=settings.api.keys_file

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 @frozen
@@ -92,9 +92,9 @@ class Api:
 
 @frozen
 class DatabaseGroup:
-    """``[database]``: the cell database's SQLAlchemy URL."""
+    """``[database]``: the cell database's SQLAlchemy URL (not in ``repr``: a password may be)."""
 
-    connection: str = "sqlite:////var/lib/consoled/consoled.sqlite"
+    connection: str = field(default="sqlite:////var/lib/consoled/consoled.sqlite", repr=False)
 
 
 @frozen

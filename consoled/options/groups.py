@@ -1,0 +1,434 @@
+"""Every option, with the help text that an operator reads in the sample file.
+
+Names and defaults of ``[serial_console]`` are the serial-ports specification's;
+those of the other groups are nova's where nova has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from oslo_config import cfg
+from oslo_config.types import ConfigType
+
+from consoled import values
+from consoled.options.tls import check_ciphers
+
+
+class Checked(ConfigType):
+    """An oslo.config type around a rule of :mod:`consoled.values`."""
+
+    def __init__(self, parse: Callable[[str], Any], type_name: str) -> None:
+        super().__init__(type_name=type_name)
+        self.parse = parse
+
+    def __call__(self, value: Any) -> Any:
+        """What Settings holds for that text (or native default).
+
+        :raises ValueError: a sentence that finishes ``option = value: ...``.
+        """
+        return self.parse(self._formatter(value))
+
+    def _formatter(self, value: Any) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, list | tuple):
+            return ", ".join(str(item) for item in value)
+        return str(value)
+
+
+def _flag() -> ConfigType:
+    return Checked(values.boolean, "true or false")
+
+
+def _port() -> ConfigType:
+    return Checked(values.whole(0, 65535), "port")
+
+
+def _path() -> ConfigType:
+    return Checked(values.path, "path")
+
+
+def _optional_path() -> ConfigType:
+    return Checked(values.optional(values.path), "path, or empty")
+
+
+def _list(parse: Callable[[str], str], of: str) -> ConfigType:
+    return Checked(values.items(parse), f"list of {of} between commas")
+
+
+def _seconds(lowest: float, highest: float) -> ConfigType:
+    return Checked(values.number(lowest, highest, "seconds"), "seconds")
+
+
+def _from_nova(name: str, group: str) -> list[cfg.DeprecatedOpt]:
+    return [cfg.DeprecatedOpt(name, group=group)]
+
+
+DEFAULT = [
+    cfg.Opt(
+        "driver",
+        type=Checked(values.choice("libvirt", "static"), "libvirt or static"),
+        default="libvirt",
+        help="Where instances and their consoles come from. libvirt: the domains of a "
+        "hypervisor, see [libvirt]. static: a YAML file of plain TCP consoles such as terminal "
+        "servers, see [static].",
+    ),
+    cfg.Opt(
+        "state_path",
+        type=_path(),
+        default="/var/lib/consoled",
+        help="The folder for everything that the daemon writes. Other options can refer to it as "
+        "$state_path. A relative path, here and in every other option, is taken from the current "
+        "directory at start.",
+    ),
+    cfg.Opt(
+        "debug",
+        type=_flag(),
+        default=False,
+        help="Whether debug messages are logged too.",
+    ),
+]
+
+SERIAL_CONSOLE = [
+    cfg.Opt(
+        "enabled",
+        type=_flag(),
+        default=False,
+        help="Whether there are consoles at all. While false, the proxy port stays closed and "
+        "creating a console is refused.",
+    ),
+    cfg.Opt(
+        "base_url",
+        type=Checked(values.base_url, "URL"),
+        default="http://127.0.0.1:6083/serial.html",
+        help="The URL of the proxy as browsers reach it, through a load balancer where there is "
+        "one: http(s):// for the page, or ws(s):// for WebSocket clients only. A console's URL is "
+        "this one with ?token=... after it.",
+    ),
+    cfg.Opt(
+        "listen",
+        type=Checked(values.ip_address, "IP address"),
+        default="0.0.0.0",
+        deprecated_opts=_from_nova("serialproxy_host", "serial_console"),
+        help="The IP address that the proxy listens on. Where it is not set and source_is_ipv6 is "
+        "true, it is ::.",
+    ),
+    cfg.Opt(
+        "port",
+        type=_port(),
+        default=6083,
+        deprecated_opts=_from_nova("serialproxy_port", "serial_console"),
+        help="The port that the proxy listens on; 0 takes any free one.",
+    ),
+    cfg.Opt(
+        "proxyclient_address",
+        type=Checked(values.host, "host name or IP address"),
+        default="127.0.0.1",
+        help="The address of the compute host on which the proxy reaches its serial ports.",
+    ),
+    cfg.Opt(
+        "port_range",
+        type=Checked(values.port_range, "START:STOP"),
+        default="10000:20000",
+        help="The TCP ports of a compute host that serial consoles are given, from START up to "
+        "but not including STOP. Keep them reachable from the proxy only.",
+    ),
+    cfg.Opt(
+        "record",
+        type=_flag(),
+        default=False,
+        deprecated_opts=_from_nova("record", "DEFAULT"),
+        help="Whether sessions are recorded.",
+    ),
+    cfg.Opt(
+        "daemon",
+        type=_flag(),
+        default=False,
+        deprecated_opts=_from_nova("daemon", "DEFAULT"),
+        help="Whether the process goes to the background (as twistd does without -n).",
+    ),
+    cfg.Opt(
+        "ssl_only",
+        type=_flag(),
+        default=False,
+        deprecated_opts=_from_nova("ssl_only", "DEFAULT"),
+        help="Whether connections without TLS are refused. TLS is on when this is true or cert is "
+        "set; without ssl_only the port then takes TLS and plain connections.",
+    ),
+    cfg.Opt(
+        "source_is_ipv6",
+        type=_flag(),
+        default=False,
+        deprecated_opts=_from_nova("source_is_ipv6", "DEFAULT"),
+        help="Whether the proxy listens on IPv6 only. An IPv4 address in listen is then an error.",
+    ),
+    cfg.Opt(
+        "cert",
+        type=_path(),
+        default="self.pem",
+        deprecated_opts=_from_nova("cert", "DEFAULT"),
+        help="The PEM file with the certificate, followed by its chain. Setting it switches TLS "
+        "on. The default name is read only where ssl_only is true.",
+    ),
+    cfg.Opt(
+        "key",
+        type=_optional_path(),
+        deprecated_opts=_from_nova("key", "DEFAULT"),
+        help="The PEM file with the certificate's private key, not encrypted. Empty: the key "
+        "stands in the cert file too. Read only where TLS is on.",
+    ),
+    cfg.Opt(
+        "web",
+        type=_optional_path(),
+        default="/usr/share/serialproxy-static",
+        deprecated_opts=_from_nova("web", "DEFAULT"),
+        help="A folder that is served instead of the built-in page. Where the default folder does "
+        "not exist, or this is empty, the built-in page is served; any other folder must exist.",
+    ),
+]
+
+CONSOLE = [
+    cfg.Opt(
+        "allowed_origins",
+        type=_list(values.origin_or_host, "origins or host names"),
+        default=[],
+        help="Whose pages may open consoles besides the page at base_url: full origins such as "
+        "https://dashboard.example.org, or host names (which allow every port).",
+    ),
+    cfg.Opt(
+        "allowed_hosts",
+        type=_list(values.host, "host names"),
+        default=[],
+        help="Names by which browsers reach the proxy (the Host header) besides the one in "
+        "base_url. Names only, without ports.",
+    ),
+    cfg.Opt(
+        "allow_missing_origin",
+        type=_flag(),
+        default=True,
+        help="Whether clients that send no Origin may connect. Browsers always send one, other "
+        "clients seldom.",
+    ),
+    cfg.Opt(
+        "frame_ancestors",
+        type=_list(values.frame_ancestor, "origins"),
+        default=[],
+        help="Origins of dashboards whose pages may show the console page in a frame, such as "
+        "https://dashboard.example.org; self stands for the proxy's own. Empty: none may.",
+    ),
+    cfg.Opt(
+        "ssl_ciphers",
+        type=Checked(values.optional(lambda value: check_ciphers(values.text(value))), "list"),
+        help="The ciphers of TLS 1.2, in OpenSSL's cipher list form. Empty: a safe selection.",
+    ),
+    cfg.Opt(
+        "ssl_minimum_version",
+        type=Checked(values.choice("default", "tlsv1_2", "tlsv1_3"), "default, tlsv1_2 or tlsv1_3"),
+        default="default",
+        help="The oldest TLS version that is spoken; default is tlsv1_2.",
+    ),
+]
+
+API = [
+    cfg.Opt(
+        "listen",
+        type=Checked(values.ip_address, "IP address"),
+        default="127.0.0.1",
+        help="The IP address that the REST API listens on.",
+    ),
+    cfg.Opt(
+        "port",
+        type=_port(),
+        default=8774,
+        help="The port that the REST API listens on; 0 takes any free one.",
+    ),
+    cfg.Opt(
+        "auth_strategy",
+        type=Checked(values.choice("static"), "static"),
+        default="static",
+        help="How callers of the API are known. static: by the keys in keys_file, sent as "
+        "X-Auth-Token.",
+    ),
+    cfg.Opt(
+        "keys_file",
+        type=_path(),
+        default="$state_path/keys.yaml",
+        help="The keys of auth_strategy = static, a YAML list; only its owner may have access to "
+        "it (mode 0600). Where it does not exist, the first start makes one with an "
+        "administrator's key.",
+    ),
+    cfg.Opt(
+        "cert",
+        type=_optional_path(),
+        help="The PEM file with the API's certificate, followed by its chain. Empty: the API "
+        "speaks plain HTTP.",
+    ),
+    cfg.Opt(
+        "key",
+        type=_optional_path(),
+        help="The PEM file with the certificate's private key, not encrypted. Empty: the key "
+        "stands in the cert file too.",
+    ),
+]
+
+DATABASE = [
+    cfg.Opt(
+        "connection",
+        type=Checked(values.text, "SQLAlchemy URL"),
+        default="sqlite:///$state_path/consoled.sqlite",
+        secret=True,
+        help="The cell database as a SQLAlchemy URL, for example "
+        "postgresql+psycopg://USER:PASSWORD@HOST/NAME. Several daemons of one cell need "
+        "PostgreSQL or MariaDB. Write $ as $$, and in a password @ as %40.",
+    ),
+]
+
+CONSOLEAUTH = [
+    cfg.Opt(
+        "token_ttl",
+        type=Checked(values.whole(1, 31_536_000, "seconds"), "seconds"),
+        default=600,
+        help="How long a console's URL can be opened after it was given out, in seconds.",
+    ),
+]
+
+LIBVIRT = [
+    cfg.Opt(
+        "uri",
+        type=Checked(values.uri, "libvirt URI"),
+        default="qemu:///system",
+        help="The hypervisor of driver = libvirt.",
+    ),
+    cfg.Opt(
+        "default_project",
+        type=Checked(values.optional(values.text), "project id, or empty"),
+        help="The project that owns domains which nova did not make. Empty: only administrators "
+        "reach their consoles.",
+    ),
+]
+
+STATIC = [
+    cfg.Opt(
+        "inventory",
+        type=_path(),
+        default="/etc/consoled/inventory.yaml",
+        help="The YAML file of instances and their consoles for driver = static. It is read again "
+        "on SIGHUP.",
+    ),
+]
+
+PROXY = [
+    cfg.Opt(
+        "connect_timeout",
+        type=_seconds(0.1, 300),
+        default=10.0,
+        help="How long reaching a console may take, in seconds.",
+    ),
+    cfg.Opt(
+        "stall_timeout",
+        type=_seconds(0.1, 3600),
+        default=15.0,
+        help="How long a viewer that takes no output may hold up the guest, in seconds. Then the "
+        "viewer is disconnected.",
+    ),
+    cfg.Opt(
+        "ping_interval",
+        type=_seconds(0.1, 3600),
+        default=15.0,
+        help="The time between two WebSocket pings, in seconds. Keep it below the idle time-outs "
+        "of load balancers.",
+    ),
+    cfg.Opt(
+        "ping_timeout",
+        type=_seconds(0.1, 3600),
+        default=15.0,
+        help="How long a viewer may leave a ping unanswered until it counts as gone, in seconds.",
+    ),
+    cfg.Opt(
+        "max_sessions",
+        type=Checked(values.whole(1, 1_000_000), "number"),
+        default=5000,
+        help="How many sessions may be open at once; further ones are refused.",
+    ),
+    cfg.Opt(
+        "trusted_proxies",
+        type=_list(values.ip_network, "IP addresses or networks"),
+        default=[],
+        help="Load balancers whose X-Forwarded-* headers are believed, such as 10.0.0.1 or "
+        "10.1.0.0/16.",
+    ),
+]
+
+OSLO_POLICY = [
+    cfg.Opt(
+        "policy_file",
+        type=_optional_path(),
+        help="A YAML file of policy rules that replace the default ones. Empty: the defaults.",
+    ),
+]
+
+_HELP = {
+    "DEFAULT": "The daemon.",
+    "serial_console": "The console proxy. Each option of this group is an option of "
+    "`twistd consoled` too, which then wins over the file.",
+    "console": "Who may embed and reach the console proxy, and its TLS.",
+    "api": "The REST API.",
+    "database": "The cell database.",
+    "consoleauth": "Console tokens.",
+    "libvirt": "The libvirt driver.",
+    "static": "The static driver.",
+    "proxy": "Bounds of the relay between viewers and consoles.",
+    "oslo_policy": "Who may do what.",
+}
+
+_OPTIONS = {
+    "DEFAULT": DEFAULT,
+    "serial_console": SERIAL_CONSOLE,
+    "console": CONSOLE,
+    "api": API,
+    "database": DATABASE,
+    "consoleauth": CONSOLEAUTH,
+    "libvirt": LIBVIRT,
+    "static": STATIC,
+    "proxy": PROXY,
+    "oslo_policy": OSLO_POLICY,
+}
+
+GROUPS: Sequence[tuple[cfg.OptGroup, Sequence[cfg.Opt]]] = [
+    (cfg.OptGroup(name, help=_HELP[name]), options) for name, options in _OPTIONS.items()
+]
+"""Every group with its options, in the order of the sample file."""
+
+
+def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
+    """For oslo-config-generator: the entry point in ``oslo.config.opts``."""
+    return [(group, list(options)) for group, options in GROUPS]
+
+
+def register(conf: cfg.ConfigOpts) -> None:
+    """Registers every option.
+
+    By the groups' names: a registered OptGroup keeps the overrides that are set
+    in it, and those of :data:`GROUPS` would carry them into the next load.
+    """
+    for group, options in GROUPS:
+        conf.register_opts(options, group=None if group.name == "DEFAULT" else group.name)
+
+
+def names_in_files(group: str, option: cfg.Opt) -> list[tuple[str, str]]:
+    """The (section, key) under which files may set the option, oslo.config's first choice first."""
+    return [
+        (group, option.dest),
+        *((old.group or group, old.name or option.dest) for old in option.deprecated_opts),
+    ]
+
+
+def known_names() -> dict[str, list[str]]:
+    """The keys that each section may hold, deprecated ones last."""
+    known: dict[str, list[str]] = {group.name: [] for group, _ in GROUPS}
+    pairs = [names_in_files(group.name, option) for group, options in GROUPS for option in options]
+    for section, key in [names[0] for names in pairs] + [n for names in pairs for n in names[1:]]:
+        known[section].append(key)
+    return known

@@ -1,0 +1,152 @@
+"""From files and command line to Settings, or one line that says why not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+
+from consoled.errors import ConfigError
+from consoled.options.database import check_url, sqlite_url
+from consoled.options.reading import Reader
+from consoled.options.tls import UnusableFile, check_pair
+from consoled.settings import (
+    Api,
+    ConsoleAuth,
+    ConsoleGroup,
+    DatabaseGroup,
+    Default,
+    Libvirt,
+    OsloPolicy,
+    Proxy,
+    SerialConsole,
+    Settings,
+    Static,
+)
+
+IPAddress = IPv4Address | IPv6Address
+
+_CELL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+
+
+def load(cell: str, files: Sequence[Path], overrides: Mapping[str, str]) -> Settings:
+    """One cell's whole configuration, everything in it checked.
+
+    It reads files and keeps nothing; for SIGHUP it is simply called again.
+
+    :param cell: the cell's name, ``--cell``.
+    :param files: configuration files; a later one wins over an earlier one.
+    :param overrides: texts for options of ``[serial_console]`` as on a command line
+        (see :data:`consoled.options.SERIAL_CONSOLE_OPTIONS`); they win over all files.
+    :raises consoled.errors.ConfigError: one line for the operator.
+    """
+    if not _CELL.fullmatch(cell):
+        raise ConfigError(
+            f"--cell: {cell!r} is not a cell's name; use up to 64 of the characters"
+            " A-Z a-z 0-9 . _ -, the first a letter or digit"
+        )
+    reader = Reader(files, overrides)
+    default = Default(**_plain(reader, "DEFAULT", Default))
+    settings = Settings(
+        cell=cell,
+        default=default,
+        serial_console=_serial_console(reader),
+        console=ConsoleGroup(**_plain(reader, "console", ConsoleGroup)),
+        api=_api(reader),
+        database=_database(reader, default.state_path),
+        consoleauth=ConsoleAuth(**_plain(reader, "consoleauth", ConsoleAuth)),
+        libvirt=Libvirt(**_plain(reader, "libvirt", Libvirt)),
+        static=Static(**_plain(reader, "static", Static)),
+        proxy=Proxy(**_plain(reader, "proxy", Proxy)),
+        oslo_policy=OsloPolicy(**_plain(reader, "oslo_policy", OsloPolicy)),
+    )
+    _refuse_shared_port(reader, settings)
+    return settings
+
+
+def _plain(reader: Reader, group: str, values: Callable[..., object]) -> dict[str, Any]:
+    """The values of a group, one per field of its Settings class."""
+    names = [attribute.name for attribute in values.__attrs_attrs__]  # type: ignore[attr-defined]  # attrs classes only
+    return {name: reader.value(group, name) for name in names}
+
+
+def _serial_console(reader: Reader) -> SerialConsole:
+    group = "serial_console"
+    values = _plain(reader, group, SerialConsole)
+    if values["source_is_ipv6"]:
+        if not reader.is_set(group, "listen"):
+            values["listen"] = "::"
+        elif isinstance(ip_address(values["listen"]), IPv4Address):
+            reader.fail(
+                group,
+                "listen",
+                "is an IPv4 address, and source_is_ipv6 makes the proxy listen on IPv6 only;"
+                " give an IPv6 address such as ::, or set source_is_ipv6 to false",
+            )
+    if values["ssl_only"] or reader.is_set(group, "cert"):
+        _check_tls(reader, group, values["cert"], values["key"])
+    else:
+        values["cert"] = values["key"] = None
+    web: Path | None = values["web"]
+    if web is not None and not web.is_dir():
+        if reader.is_set(group, "web"):
+            reader.fail(
+                group,
+                "web",
+                "is not a folder that can be read; make it, or leave it empty for the built-in"
+                " page",
+            )
+        values["web"] = None
+    return SerialConsole(**values)
+
+
+def _api(reader: Reader) -> Api:
+    api = Api(**_plain(reader, "api", Api))
+    if api.cert is not None:
+        _check_tls(reader, "api", api.cert, api.key)
+    elif api.key is not None:
+        reader.fail("api", "key", "is the key of no certificate; set [api] cert as well")
+    return api
+
+
+def _check_tls(reader: Reader, group: str, cert: Path, key: Path | None) -> None:
+    try:
+        check_pair(cert, key)
+    except UnusableFile as error:
+        needs = "; ssl_only needs a certificate" if not reader.is_set(group, "cert") else ""
+        reader.fail(group, "key" if error.in_key else "cert", f"{error}{needs}")
+
+
+def _database(reader: Reader, state_path: Path) -> DatabaseGroup:
+    connection: str = reader.value("database", "connection")
+    if not reader.is_set("database", "connection"):
+        return DatabaseGroup(sqlite_url(state_path / "consoled.sqlite"))
+    try:
+        return DatabaseGroup(check_url(connection))
+    except ValueError as error:
+        reader.fail("database", "connection", str(error))
+
+
+def _refuse_shared_port(reader: Reader, settings: Settings) -> None:
+    proxy, api = settings.serial_console, settings.api
+    here, there = ip_address(proxy.listen), ip_address(api.listen)
+    overlap = (
+        here == there
+        or _covers(here, there, ipv6_only=proxy.source_is_ipv6)
+        or _covers(there, here, ipv6_only=False)
+    )
+    if proxy.enabled and proxy.port and proxy.port == api.port and overlap:
+        reader.fail(
+            "api",
+            "port",
+            f"is the proxy's port too ({proxy.listen} there, {api.listen} here); give one of them"
+            " another",
+        )
+
+
+def _covers(wide: IPAddress, other: IPAddress, *, ipv6_only: bool) -> bool:
+    """Whether listening on ``wide`` takes the port of ``other`` as well."""
+    both_kinds = wide.version == 6 and not ipv6_only
+    return wide.is_unspecified and (wide.version == other.version or both_kinds)
