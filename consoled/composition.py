@@ -80,7 +80,6 @@ def compose(
     :raises consoled.errors.ConfigError: one line for the operator.
     """
     check(settings)
-    _make_state_folder(settings.default.state_path)
     keys_made = ensure_keys_file(settings.api.keys_file)
     composer = _Composer(settings, reactor, read_settings)
     cell = composer.compose(observer)
@@ -263,7 +262,11 @@ def _rules(settings: Settings) -> OriginRules:
     )
 
 
-def _make_state_folder(path: Path) -> None:
+def make_state_folder(path: Path) -> None:
+    """Makes the folder for everything that the daemon writes, where it is missing.
+
+    :raises consoled.errors.ConfigError: it cannot be made.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

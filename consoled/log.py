@@ -26,6 +26,8 @@ from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
+from consoled.errors import ConfigError
+
 FIELDS = (
     "request_id",
     "session_id",
@@ -79,10 +81,14 @@ def make_observer(debug: bool, logfile: str | None) -> ILogObserver:
 
     :param debug: whether debug events are written.
     :param logfile: a file that is rotated; None or ``-`` for the standard error stream.
+    :raises consoled.errors.ConfigError: the file cannot be written.
     """
     stream: Any = sys.__stderr__
     if logfile not in (None, "-"):
-        stream = LogFile.fromFullPath(logfile)
+        try:
+            stream = LogFile.fromFullPath(logfile)
+        except OSError as error:
+            raise ConfigError(f"the log {logfile} cannot be written: {error.strerror}") from error
 
     @implementer(ILogObserver)
     def write(event: LogEvent) -> None:

@@ -108,15 +108,16 @@ def makeService(options: Options) -> IService:
     # Late, because Klein installs a reactor when it is imported.
     from twisted.internet import reactor
 
-    from consoled.composition import compose
+    from consoled.composition import compose, make_state_folder
 
     # A wall clock that steps back would stop every timer (Twisted's issue 2424).
     setattr(reactor, "seconds", time.monotonic)  # noqa: B010  # a method to mypy
     log.adopt_standard_logging()
     settings = options["settings"]
-    logfile = options.parent and options.parent["logfile"]
-    observer = log.make_observer(settings.default.debug, logfile)
     try:
+        make_state_folder(settings.default.state_path)
+        logfile = options.parent and options.parent["logfile"]
+        observer = log.make_observer(settings.default.debug, logfile)
         return compose(settings, reactor, options.read_settings, observer)
     except ConfigError as error:
         _exit(error)

@@ -21,6 +21,8 @@ from consoled.http.tls import SwappableContext
 
 BACKLOG = 4096
 FIRST_BYTE_DEADLINE = 10.0
+UNTAKEN_DEADLINE = 60.0
+"""Seconds until the kernel drops a peer that takes nothing of what was sent to it."""
 TLS_HANDSHAKE = 0x16
 
 _SENTENCE = b"This port speaks TLS only: use https:// or wss://.\n"
@@ -117,16 +119,20 @@ def bind(address: str, port: int, *, v6_only: bool = False) -> socket.socket:
     :raises consoled.errors.ConfigError: the address cannot be listened on, and why.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock: socket.socket | None = None
     try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6_only))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit it.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNTAKEN_DEADLINE * 1000))
         sock.setblocking(False)
         sock.bind((address, port))
         sock.listen(BACKLOG)
     except OSError as error:
-        sock.close()
+        if sock is not None:
+            sock.close()
         raise ConfigError(
             f"cannot listen on {_place(address, port)}: {error.strerror or error}"
         ) from error

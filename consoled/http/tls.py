@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field, frozen
 from cryptography import x509
-from OpenSSL import SSL, crypto
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -19,6 +22,8 @@ MINIMUM_VERSIONS = {
     "tlsv1_2": TLSVersion.TLSv1_2,
     "tlsv1_3": TLSVersion.TLSv1_3,
 }
+SAFE_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""What TLS 1.2 is spoken with by default: forward secrecy, and no CBC."""
 
 
 @frozen
@@ -27,7 +32,7 @@ class TLSSettings:
 
     :ivar cert: a PEM file: the certificate, then its chain (and the key, where ``key`` is None).
     :ivar key: a PEM file with the private key, or None.
-    :ivar ciphers: an OpenSSL cipher list for TLS 1.2, or None for Twisted's.
+    :ivar ciphers: an OpenSSL cipher list for TLS 1.2, or None for :data:`SAFE_CIPHERS`.
     :ivar minimum_version: ``default``, ``tlsv1_2`` or ``tlsv1_3``.
     """
 
@@ -43,38 +48,34 @@ def make_context(settings: TLSSettings) -> SSL.Context:
     :raises consoled.errors.ConfigError: a file cannot be read, or does not hold what it should.
     """
     try:
-        chain = x509.load_pem_x509_certificates(settings.cert.read_bytes())
-        key_file = settings.key or settings.cert
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, key_file.read_bytes(), b"")
-        ciphers = (
-            AcceptableCiphers.fromOpenSSLCipherString(settings.ciphers)
-            if settings.ciphers
-            else None
-        )
-        first, *rest = (crypto.X509.from_cryptography(certificate) for certificate in chain)
+        # pyOpenSSL takes these as they are; Twisted's annotations name its deprecated wrappers.
+        chain: list[Any] = x509.load_pem_x509_certificates(settings.cert.read_bytes())
+        key: Any = load_pem_private_key((settings.key or settings.cert).read_bytes(), password=None)
         options = CertificateOptions(
             privateKey=key,
-            certificate=first,
-            extraCertChain=rest,
+            certificate=chain[0],
+            extraCertChain=chain[1:],
             raiseMinimumTo=MINIMUM_VERSIONS[settings.minimum_version],
-            acceptableCiphers=ciphers,
+            acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(
+                settings.ciphers or SAFE_CIPHERS
+            ),
             acceptableProtocols=[b"http/1.1"],
         )
         context = options.getContext()
         context.set_options(SSL.OP_NO_RENEGOTIATION)
-        context.check_privatekey()
-    except (OSError, ValueError, SSL.Error, crypto.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else _words(error)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm, SSL.Error) as error:
         raise ConfigError(
             f"TLS certificate {settings.cert} (key {settings.key or 'in the same file'}) "
-            f"cannot be used: {reason}"
+            f"cannot be used: {_words(error)}"
         ) from error
     return context
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, SSL.Error | crypto.Error):
-        return "; ".join(str(item[-1]) for item in error.args[0]) or "no private key in it"
+    if isinstance(error, SSL.Error):
+        return "; ".join(str(item[-1]) for item in error.args[0])
+    if isinstance(error, OSError):
+        return str(error.strerror)
     return str(error).splitlines()[0]
 
 

@@ -10,6 +10,15 @@ from attrs import field, frozen
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address, an IPv4 one taken out of its IPv6 mapping.
+
+    :raises ValueError: it is none.
+    """
+    address = ipaddress.ip_address(text.strip().removeprefix("[").removesuffix("]"))
+    return getattr(address, "ipv4_mapped", None) or address
+
+
 def _networks(entries: Sequence[str]) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(entry, strict=False) for entry in entries)
 
@@ -26,7 +35,7 @@ class TrustedProxies:
     def trusts(self, peer: str) -> bool:
         """Whether that address is a load balancer of the operator's."""
         try:
-            address = ipaddress.ip_address(peer)
+            address = _address(peer)
         except ValueError:
             return False
         return any(address in network for network in self.networks)
@@ -38,11 +47,10 @@ class TrustedProxies:
         :param forwarded_for: the X-Forwarded-For values, oldest first.
         """
         client = peer
-        hops = [hop.strip() for value in forwarded_for for hop in value.split(",")]
+        hops = [hop for value in forwarded_for for hop in value.split(",")]
         while hops and self.trusts(client):
-            hop = hops.pop().strip("[]")
             try:
-                client = str(ipaddress.ip_address(hop))
+                client = str(_address(hops.pop()))
             except ValueError:
                 return client
         return client

@@ -9,10 +9,15 @@ port counts.
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
+# Strictly host[:port]: a URL parser would find a host in "evil@host" and "host#evil", too.
+_PLACE = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[0-9a-z._-]+)(?::(?P<port>[0-9]{1,5}))?")
 _HTTP_SCHEME = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
@@ -36,27 +41,44 @@ class Origin:
 
 def parse_host(header: str) -> Place | None:
     """The Host header's place, or None where it is not one."""
-    try:
-        parts = urlsplit(f"//{header}")
-        port = parts.port
-    except ValueError:
+    match = _PLACE.fullmatch(header.lower()) if header.isascii() else None
+    if match is None:
         return None
-    if parts.hostname is None or parts.username is not None or parts.path or parts.query:
+    port = None if match["port"] is None else int(match["port"])
+    if port is not None and not 0 < port < 65536:
         return None
-    return Place(parts.hostname.rstrip("."), port)
+    host = match["host"]
+    if host.startswith("["):
+        try:
+            host = str(ipaddress.IPv6Address(host[1:-1]))
+        except ValueError:
+            return None
+    return Place(host.removesuffix("."), port)
 
 
 def parse_origin(text: str) -> Origin | None:
-    """The origin of an Origin header or of a URL with a ws scheme, or None where it is not one."""
+    """The origin of an Origin header (or of one with a ws scheme), or None where it is not one."""
+    scheme, _, rest = text.partition("://")
+    http = _HTTP_SCHEME.get(scheme.lower())
+    place = parse_host(rest)
+    if http is None or place is None:
+        return None
+    return Origin(http, place.host, place.port or _DEFAULT_PORT[http])
+
+
+def origin_of(url: str) -> Origin | None:
+    """The origin of a URL, whatever its path, or None where it has none."""
     try:
-        parts = urlsplit(text)
-        port = parts.port
+        parts = urlsplit(url)
     except ValueError:
         return None
-    scheme = _HTTP_SCHEME.get(parts.scheme)
-    if scheme is None or not parts.hostname or parts.username is not None:
-        return None
-    return Origin(scheme, parts.hostname.rstrip("."), port or _DEFAULT_PORT[scheme])
+    return parse_origin(f"{parts.scheme}://{parts.netloc}")
+
+
+def _names(entries: Iterable[str]) -> set[str]:
+    """Host names and addresses in the form of :class:`Place`."""
+    places = (parse_host(f"[{entry}]" if ":" in entry else entry) for entry in entries)
+    return {place.host for place in places if place is not None}
 
 
 @frozen
@@ -80,8 +102,8 @@ class OriginRules:
         :param host: the Host header, or what a trusted proxy says it was.
         """
         place = parse_host(host)
-        base = parse_origin(self.base_url)
-        names = {name.lower().strip("[]").rstrip(".") for name in self.allowed_hosts}
+        base = origin_of(self.base_url)
+        names = _names(self.allowed_hosts)
         if base is not None:
             names.add(base.host)
         if place is None or place.host not in names:
@@ -101,8 +123,8 @@ class OriginRules:
         if origin is None:
             return None if self.allow_missing else "A client without an Origin may not connect."
         parsed = parse_origin(origin)
-        access = parse_origin(access_url)
-        if parsed is None or access is None or urlsplit(origin).path not in ("", "/"):
+        access = origin_of(access_url)
+        if parsed is None or access is None:
             return "This page's origin may not connect to consoles."
         if parsed in self._full_origins():
             return None
@@ -123,14 +145,8 @@ class OriginRules:
         asked_for = place and Origin(
             access.scheme, place.host, place.port or _DEFAULT_PORT[access.scheme]
         )
-        return origin in (access, asked_for) or origin.host in self._bare_hosts()
+        bare = (entry for entry in self.allowed_origins if "://" not in entry)
+        return origin in (access, asked_for) or origin.host in _names(bare)
 
     def _full_origins(self) -> set[Origin | None]:
         return {parse_origin(entry) for entry in self.allowed_origins if "://" in entry}
-
-    def _bare_hosts(self) -> set[str]:
-        return {
-            entry.lower().strip("[]").rstrip(".")
-            for entry in self.allowed_origins
-            if "://" not in entry
-        }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,12 @@ from consoled.proxy.paths import BadPath, Layout, split_path
 from consoled.proxy.upgrade import Upgrades, wants_upgrade
 
 log = Logger()
+
+# static.File fails on some of what is none of these, and repeats a file for each of many ranges.
+_CONDITIONS = {
+    b"range": re.compile(rb"bytes=[0-9]{1,15}-[0-9]{0,15}"),
+    b"if-modified-since": re.compile(rb"[A-Za-z]{3}, [0-9]{2} [A-Za-z]{3} [0-9]{4} [0-9:]{8} GMT"),
+}
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -42,11 +50,15 @@ class Website:
     folder: Path
     built_in: bool
 
-    def find(self, segments: tuple[str, ...]) -> Path | None:
+    def find(self, segments: Iterable[str]) -> Path | None:
         """The regular file of that name inside the folder, or None."""
-        root = self.folder.resolve()
-        path = root.joinpath(*segments).resolve()
-        return path if path.is_relative_to(root) and path.is_file() else None
+        try:
+            root = self.folder.resolve()
+            path = root.joinpath(*segments).resolve()
+            return path if path.is_relative_to(root) and path.is_file() else None
+        except (OSError, RuntimeError, ValueError):
+            # A name that is too long, a loop of links, characters that file names cannot have.
+            return None
 
 
 def built_in_website() -> Website:
@@ -133,33 +145,44 @@ class ProxyResource(Resource):
         if request.method not in (b"GET", b"HEAD"):
             request.setHeader("Allow", "GET, HEAD")
             return self._say(request, 405, "Pages are only read here.")
-        name = self._layout.file(segments)
-        path = self._public.website.find(name) if name else None
+        paths = map(self._public.website.find, self._layout.files(segments))
+        path = next(filter(None, paths), None)
         if path is None:
             if self._layout.is_socket(segments):
                 request.setHeader("Upgrade", "websocket")
+                request.setHeader("Connection", "Upgrade")
                 return self._say(request, 426, "This address is for WebSockets.")
             return self._say(request, 404, "There is no such page.")
-        page = File(str(path), defaultType="application/octet-stream")
+        for name, form in _CONDITIONS.items():
+            if not form.fullmatch(b",".join(request.requestHeaders.getRawHeaders(name, []))):
+                request.requestHeaders.removeHeader(name)
+        page = File(str(path))
         page.type = _TYPES.get(path.suffix, "application/octet-stream")
         page.encoding = None
-        self._log(request, 200)
+        self._log_when_done(request)
         return page.render_GET(request)
 
     def _say(self, request: Any, status: int, sentence: str) -> bytes:
-        self._log(request, status)
+        self._log_when_done(request)
+        body = f"{sentence}\n".encode()
         request.setResponseCode(status)
         request.setHeader("Content-Type", "text/plain; charset=utf-8")
-        return f"{sentence}\n".encode()
+        request.setHeader("Content-Length", str(len(body)))
+        # For a HEAD with a body twisted.web would log the whole URL.
+        return b"" if request.method == b"HEAD" else body
 
-    def _log(self, request: Any, status: int) -> None:
+    def _log_when_done(self, request: Any) -> None:
+        src = self._upgrades.client(request)
+        request.notifyFinish().addBoth(lambda _: self._log(request, src))
+
+    def _log(self, request: Any, src: str) -> None:
         # Never the query: the token is in it.
         log.info(
             "{method} {path} {status}",
             event="page_request",
             method=request.method.decode("latin-1"),
             path=request.path.decode("latin-1"),
-            status=status,
+            status=request.code,
             request_id=request.request_id,
-            src=self._upgrades.client(request),
+            src=src,
         )

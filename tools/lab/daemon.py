@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import select
-import socket
 import sys
 import time
 import urllib.error
@@ -22,193 +20,14 @@ from tools.lab.errors import LabError
 from tools.lab.kept import KeptProcess
 from tools.lab.ports import free_ports
 
-START_TIMEOUT = 60.0
-"""Seconds until both ports have to be open."""
-
 STEP = 0.02
-"""Seconds between two looks whether a starting daemon's port is open."""
+"""Seconds between two looks into a log."""
 
 Config = Mapping[str, Mapping[str, object]]
 """Group, option, value."""
 
 Event = dict[str, Any]
 """One line of a daemon's log."""
-
-
-class ConsoledDaemon:
-    """consoled with an embedded database in ``folder``, on loopback.
-
-    :param folder: its state_path, configuration and log; kept state is used again.
-    :param config: options that win over the ones made here.
-    :param port: of the proxy and page; a free one by default.
-    :param api_port: of the REST API; a free one by default.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        config: Config,
-        *,
-        cell: str = "lab",
-        port: int | None = None,
-        api_port: int | None = None,
-    ) -> None:
-        ports = free_ports(2)
-        self.folder = folder
-        self.cell = cell
-        self.port = port or ports[0]
-        self.api_port = api_port or ports[1]
-        self.log = folder / "consoled.log"
-        self.keys_file = folder / "keys.yaml"
-        self._config = config
-        self._process: KeptProcess | None = None
-
-    @property
-    def api_url(self) -> str:
-        """The root of the REST API."""
-        return f"http://127.0.0.1:{self.api_port}"
-
-    @property
-    def base_url(self) -> str:
-        """The page's address, without a token."""
-        return f"http://127.0.0.1:{self.port}/serial.html"
-
-    @property
-    def process(self) -> KeptProcess:
-        """The running daemon.
-
-        :raises LabError: before start() or after stop().
-        """
-        if self._process is None:
-            raise LabError("consoled is not running: start() it first")
-        return self._process
-
-    def config(self) -> dict[str, dict[str, object]]:
-        """Its whole configuration."""
-        own: dict[str, dict[str, object]] = {
-            "DEFAULT": {"state_path": self.folder},
-            "serial_console": {
-                "enabled": True,
-                "listen": "127.0.0.1",
-                "port": self.port,
-                "base_url": self.base_url,
-            },
-            "api": {
-                "listen": "127.0.0.1",
-                "port": self.api_port,
-                "auth_strategy": "static",
-                "keys_file": self.keys_file,
-            },
-        }
-        for group, options in self._config.items():
-            own.setdefault(group, {}).update(options)
-        return own
-
-    def start(self) -> Self:
-        """Starts it and waits until both its ports are open.
-
-        :raises LabError: when it ends or hangs, with the end of its log.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.log.unlink(missing_ok=True)
-        parser = configparser.RawConfigParser()
-        parser.read_dict(self.config())
-        file = self.folder / "consoled.conf"
-        with file.open("w") as stream:
-            parser.write(stream)
-        twistd = Path(sys.executable).with_name("twistd")
-        self._process = KeptProcess(
-            [
-                *(twistd, "--nodaemon", "--pidfile=", "consoled"),
-                *("--cell", self.cell, "--config", file),
-            ],
-            self.log,
-            cwd=self.folder,
-        )
-        try:
-            for port in (self.api_port, self.port):
-                self._wait_for(port)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def stop(self) -> int | None:
-        """Ends it and waits for that; its exit status."""
-        if self._process is None:
-            return None
-        status = self._process.stop()
-        self._process = None
-        return status
-
-    def admin_key(self) -> str:
-        """The key that the first start made."""
-        keys = yaml.safe_load(self.keys_file.read_text())
-        return next(str(entry["key"]) for entry in keys if "admin" in entry["roles"])
-
-    def request(
-        self, method: str, path: str, body: object = None, *, key: str | None = None
-    ) -> tuple[int, Any]:
-        """Asks the REST API; status and JSON of the answer, of an error too.
-
-        :param key: the X-Auth-Token; the admin's by default.
-        """
-        request = urllib.request.Request(
-            self.api_url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"X-Auth-Token": self.admin_key() if key is None else key},
-        )
-        if body is not None:
-            request.add_header("Content-Type", "application/json")
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as answer:
-            with answer:
-                text = answer.read().decode(errors="replace")
-            try:
-                return answer.code, json.loads(text)
-            except ValueError:
-                return answer.code, text
-
-    def console_url(self, instance: str) -> str:
-        """A URL for the instance's first console, as a nova client asks for one.
-
-        :raises LabError: what the daemon answered instead.
-        """
-        path = f"/v3/servers/{instance}/get-serial-console"
-        status, answer = self.request("POST", path, {"serial_console": None})
-        if status != 202:
-            raise LabError(f"consoled answered {status} to POST {path}: {answer}")
-        return str(answer["serial_console"]["url"])
-
-    def _wait_for(self, port: int) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            if select.select([self.process.ended], [], [], STEP)[0]:
-                raise LabError(
-                    f"consoled ended at its start (status {self.process.stop()}); its log "
-                    f"{self.log} ends with:\n{self.process.tail()}"
-                )
-        raise LabError(
-            f"consoled does not listen on port {port} after {START_TIMEOUT:.0f} s; its log "
-            f"{self.log} ends with:\n{self.process.tail()}"
-        )
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 ADMIN_KEY = "lab-admin-key-0123456789"
@@ -238,21 +57,56 @@ class Daemon:
     :param folder: for its configuration, state and log.
     :param config: sections and options besides, or instead of, the lab's own.
     :param arguments: further words of its command line.
+    :param twistd: whose twistd runs it; this environment's by default.
+    :param port: of the proxy and page; a free one by default.
+    :param api_port: of the REST API; a free one by default.
+    :param keys: the keys file's content; with None the daemon's first start makes an admin's key.
     """
 
     START_DEADLINE = 60.0
     PORT_TRIES = 3
 
-    def __init__(self, folder: Path, config: Config, *, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        *,
+        arguments: Sequence[str] = (),
+        twistd: Path | None = None,
+        cell: str = "lab",
+        port: int | None = None,
+        api_port: int | None = None,
+        keys: str | None = KEYS,
+    ) -> None:
         self.folder = folder
-        self.port, self.api_port = free_ports(2)
+        self.cell = cell
+        self._wanted_ports = port, api_port
+        self._choose_ports()
         self.config_file = folder / "consoled.conf"
         self.keys_file = folder / "keys.yaml"
-        self.keys_file.touch(mode=0o600)
-        self.keys_file.write_text(KEYS)
+        if keys is not None:
+            self.keys_file.touch(mode=0o600)
+            self.keys_file.write_text(keys)
         self._config = config
         self._arguments = list(arguments)
+        self._twistd = twistd or Path(sys.executable).with_name("twistd")
         self._process: KeptProcess | None = None
+
+    def _choose_ports(self) -> None:
+        free = free_ports(2)
+        self.port, self.api_port = (
+            wanted or other for wanted, other in zip(self._wanted_ports, free, strict=True)
+        )
+
+    @property
+    def api_url(self) -> str:
+        """The root of the REST API."""
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def base_url(self) -> str:
+        """The page's address, without a token."""
+        return f"http://127.0.0.1:{self.port}/serial.html"
 
     def _sections(self, config: Config) -> Config:
         sections: dict[str, dict[str, object]] = {
@@ -261,7 +115,7 @@ class Daemon:
                 "enabled": True,
                 "listen": "127.0.0.1",
                 "port": self.port,
-                "base_url": f"http://127.0.0.1:{self.port}/serial.html",
+                "base_url": self.base_url,
             },
             "api": {"listen": "127.0.0.1", "port": self.api_port, "keys_file": self.keys_file},
         }
@@ -272,10 +126,9 @@ class Daemon:
     @property
     def argv(self) -> list[str]:
         """Its command line."""
-        twistd = str(Path(sys.executable).with_name("twistd"))
         return [
-            *(twistd, "-n", "--pidfile="),
-            *("consoled", "--cell", "lab", "--config", str(self.config_file)),
+            *(str(self._twistd), "-n", "--pidfile="),
+            *("consoled", "--cell", self.cell, "--config", str(self.config_file)),
             *self._arguments,
         ]
 
@@ -296,20 +149,24 @@ class Daemon:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return int(children.read_text().split()[0])
 
+    def write_config(self) -> None:
+        """Writes its configuration file."""
+        self.config_file.write_text(render_config(self._sections(self._config)))
+
     def start(self) -> Self:
         """Starts it and waits until it serves.
 
         :raises tools.lab.errors.LabError: it ended, or did not serve in time.
         """
         for _ in range(self.PORT_TRIES):
-            self.config_file.write_text(render_config(self._sections(self._config)))
+            self.write_config()
             try:
                 return self._start()
             except LabError as error:
                 # Somebody else's connection may have taken a port that was free just before.
-                if "cannot listen" not in str(error):
+                if "cannot listen" not in str(error) or all(self._wanted_ports):
                     raise
-                self.port, self.api_port = free_ports(2)
+                self._choose_ports()
         raise LabError("consoled found its ports taken again and again")
 
     def _start(self) -> Self:
@@ -371,24 +228,32 @@ class Daemon:
             sent["X-Auth-Token"] = key
         if data is not None:
             sent.setdefault("Content-Type", "application/json")
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.api_port}{path}", data, sent, method=method
-        )
+        request = urllib.request.Request(f"{self.api_url}{path}", data, sent, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
                 return Answer(response.status, dict(response.headers), _json(response.read()))
         except urllib.error.HTTPError as error:
             return Answer(error.code, dict(error.headers), _json(error.read()))
 
+    def made_key(self) -> str:
+        """The admin's key that the first start made."""
+        keys = yaml.safe_load(self.keys_file.read_text())
+        return next(str(entry["key"]) for entry in keys if "admin" in entry["roles"])
+
     def console_url(self, uuid: str, index: int | None = None, key: str = ADMIN_KEY) -> str:
-        """A console URL as a client gets it."""
-        if index is None:
-            answer = self.request("POST", f"/v3/servers/{uuid}/get-serial-console", key=key)
-            url = answer.body["serial_console"]["url"]
-        else:
-            answer = self.request("POST", f"/v1/servers/{uuid}/consoles/{index}/tokens", key=key)
-            url = answer.body["token"]["url"]
-        return str(url)
+        """A console URL as a client gets it: nova's way, or of the console with that index.
+
+        :raises tools.lab.errors.LabError: what the daemon answered instead.
+        """
+        path, part = (
+            (f"/v3/servers/{uuid}/get-serial-console", "serial_console")
+            if index is None
+            else (f"/v1/servers/{uuid}/consoles/{index}/tokens", "token")
+        )
+        answer = self.request("POST", path, key=key)
+        if answer.status >= 300:
+            raise LabError(f"consoled answered {answer.status} to POST {path}: {answer.body}")
+        return str(answer.body[part]["url"])
 
     def __enter__(self) -> Self:
         return self.start()

@@ -1,0 +1,109 @@
+"""The package as an operator installs it: from source and from a wheel, outside the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tools.lab.daemon import Daemon, inventory
+
+ROOT = Path(__file__).resolve().parents[2]
+CONSTRAINTS = ROOT / "requirements" / "test.txt"
+
+
+class Installed:
+    """An empty virtual environment, outside the checkout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+
+    def install(self, what: Path, *, without_npm: bool = False) -> None:
+        """Installs a source folder or a wheel with its dependencies."""
+        environment = dict(os.environ)
+        environment.pop("PYTHONPATH", None)
+        if without_npm:
+            environment["PATH"] = _tools_without({"npm", "npx", "node"}, self.folder / "tools")
+            assert shutil.which("npm", path=environment["PATH"]) is None
+        _run(
+            [self.folder / "bin" / "pip", "install", "--quiet", "-c", CONSTRAINTS, what],
+            cwd=self.folder,
+            env=environment,
+        )
+
+    def check(self) -> None:
+        """twistd lists consoled, and a daemon of this environment serves its page."""
+        twistd = self.folder / "bin" / "twistd"
+        listed = _run([twistd, "--help"], cwd=self.folder)
+        assert "consoled" in listed
+        place = self.folder / "cell"
+        place.mkdir()
+        (place / "inventory.yaml").write_text(inventory())
+        config = {
+            "DEFAULT": {"driver": "static"},
+            "static": {"inventory": place / "inventory.yaml"},
+        }
+        with Daemon(place, config, twistd=twistd) as daemon:
+            page = f"http://127.0.0.1:{daemon.port}/serial.html"
+            with urllib.request.urlopen(page, timeout=10) as answer:
+                assert answer.status == 200
+                assert b"assets/app.js" in answer.read()
+            script = f"http://127.0.0.1:{daemon.port}/assets/app.js"
+            with urllib.request.urlopen(script, timeout=10) as answer:
+                assert len(answer.read()) > 100_000
+
+
+def _run(argv: list[str | Path], cwd: Path, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(argv, check=False, cwd=cwd, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, f"{argv} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def _tools_without(names: set[str], folder: Path) -> str:
+    """A folder of links to every command on the PATH but those."""
+    folder.mkdir()
+    for place in os.environ["PATH"].split(os.pathsep):
+        for command in Path(place).glob("*"):
+            link = folder / command.name
+            if command.name not in names and not link.is_symlink():
+                link.symlink_to(command)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What git knows of the checkout: no built page, no environment."""
+    target = tmp_path_factory.mktemp("source")
+    listing = _run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT)
+    for name in filter(None, listing.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    assert not (target / "consoled" / "web" / "static").exists()
+    return target
+
+
+@pytest.mark.timeout(600)
+def test_from_source(source: Path, tmp_path: Path) -> None:
+    """``pip install .`` builds the page with npm and gives a working daemon."""
+    environment = Installed(tmp_path / "environment")
+    environment.install(source)
+    environment.check()
+
+
+@pytest.mark.timeout(600)
+def test_from_a_wheel(source: Path, tmp_path: Path) -> None:
+    """The built wheel needs no npm."""
+    wheels = tmp_path / "wheels"
+    pip = [sys.executable, "-m", "pip"]
+    _run([*pip, "wheel", "--quiet", "--no-deps", "-w", wheels, source], cwd=tmp_path)
+    (wheel,) = wheels.glob("consoled-*.whl")
+    environment = Installed(tmp_path / "environment")
+    environment.install(wheel, without_npm=True)
+    environment.check()
