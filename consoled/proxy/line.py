@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 
@@ -51,6 +52,13 @@ class Leg(TwistedProtocol):
         """The socket is closed, by whichever side."""
         self.lost.callback(None)
         self.on_lost()
+
+
+class LegFactory(Factory):
+    """Makes backend legs, without a log line for each."""
+
+    protocol = Leg
+    noisy = False
 
 
 @define(eq=False)

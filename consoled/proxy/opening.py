@@ -9,13 +9,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.error import ConnectError, ConnectingCancelledError, UserError
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from consoled.errors import BackendUnreachable, InstanceNotRunning, NotFound, TokenInvalid
 from consoled.interfaces import Driver, Leases, Transport
 from consoled.model import Console, ConsoleAuthToken, Instance
-from consoled.proxy.line import Leg, Line
+from consoled.proxy.line import Leg, LegFactory, Line
 
 log = Logger()
 
@@ -87,7 +86,7 @@ class Opener:
 
     async def _dial(self, instance: Instance, console: Console) -> Leg:
         what = f"The serial port {console.index} of {instance.name}"
-        dial = self.transport.endpoint(console).connect(Factory.forProtocol(Leg))
+        dial = self.transport.endpoint(console).connect(LegFactory())
         dial.addTimeout(self.connect_timeout, self.clock, _timed_out)
         try:
             leg = await dial

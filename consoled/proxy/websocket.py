@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import autobahn.websocket.protocol
 from attrs import field, frozen
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.logger import Logger
@@ -71,6 +72,10 @@ class ConsoleSocket(WebSocketServerProtocol):
     def acknowledges(self) -> bool:
         """Whether the page says what it has shown."""
         return self._speaker.controls
+
+    def dataReceived(self, data: bytes) -> None:
+        """As autobahn's, without the debug line that it formats for each piece of data."""
+        self._dataReceived(data)
 
     def onConnect(self, request: Any) -> str | None:
         """The subprotocol; everything else has been judged."""
@@ -182,6 +187,8 @@ class ConsoleSocketFactory(WebSocketServerFactory):
 
     def __init__(self, reactor: Any, pings: PingRules) -> None:
         super().__init__(server=f"consoled/{__version__}", reactor=reactor)
+        # autobahn formats all its options for a debug line of each connection: half its cost.
+        setattr(autobahn.websocket.protocol, "pformat", repr)  # noqa: B010  # not typed
         self.setProtocolOptions(
             # Origins are judged before the hand-over; the handshake here has none.
             allowedOrigins=["*"],

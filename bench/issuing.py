@@ -1,0 +1,51 @@
+"""A REST client that asks for console URLs over a connection that stays open."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from bench.errors import BenchError
+from bench.sockets import HOST, Task, connecting, receiving
+
+_LENGTH = re.compile(rb"(?im)^content-length:\s*(\d+)\s*$")
+
+
+def issuing(port: int, paths: Iterator[str], key: str) -> Task[list[tuple[str, str]]]:
+    """POSTs to path after path until none is left: ``(path, URL)`` of each.
+
+    :param paths: shared with the other connections.
+    :param key: the X-Auth-Token.
+    :raises bench.errors.BenchError: what was answered instead of a URL.
+    """
+    issued = []
+    sock = yield from connecting(port)
+    for path in paths:
+        sock.send(
+            f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Token: {key}\r\n"
+            "Content-Length: 0\r\n\r\n".encode()
+        )
+        answer = b""
+        while not _is_whole(answer):
+            data = yield from receiving(sock)
+            if not data:
+                raise BenchError(f"the API closed the connection during POST {path}")
+            answer += data
+        issued.append((path, _url(path, answer)))
+    sock.close()
+    return issued
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = _LENGTH.search(head.replace(b"\r\n", b"\n"))
+    return bool(end) and length is not None and len(body) >= int(length[1])
+
+
+def _url(path: str, answer: bytes) -> str:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = head.split()[1].decode()
+    if status not in ("200", "201", "202"):
+        raise BenchError(f"POST {path} was answered with {status}: {body.decode()}")
+    return str(json.loads(body)["token"]["url"])

@@ -1,0 +1,69 @@
+"""Real parts for the functional tests: a libvirt daemon, a guest.
+
+All tests that use a hypervisor share one, so under xdist they run in one
+worker (``--dist loadgroup``).
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+from tools.lab import image as images  # noqa: E402
+from tools.lab.guest import Guest  # noqa: E402
+from tools.lab.image import Image  # noqa: E402
+from tools.lab.libvirtd import PrivateLibvirtd  # noqa: E402
+
+HYPERVISOR_FIXTURES = {"libvirtd", "guest"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps the tests that use the hypervisor in one worker."""
+    for item in items:
+        if HYPERVISOR_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("hypervisor"))
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A temporary folder whose path is short enough for Unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="lab-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def guest_image() -> Image:
+    """The guest's kernel and first file system, kept between runs."""
+    return images.build(ROOT / ".build/guest")
+
+
+@pytest.fixture(scope="session")
+def libvirtd() -> Iterator[PrivateLibvirtd]:
+    """A private libvirt daemon for this worker."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lab-", dir="/tmp") as name,
+        PrivateLibvirtd(Path(name)) as daemon,
+    ):
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def guest(libvirtd: PrivateLibvirtd, guest_image: Image) -> Iterator[Guest]:
+    """A running guest with two serial ports and a shell on each.
+
+    Its ports serve one client at a time: close what you open.
+    """
+    with Guest(libvirtd, guest_image, "guest-1", project="demo") as running:
+        for index in range(len(running.serial_ports)):
+            with running.serial(index) as line:
+                line.wait_for_shell()
+        yield running
