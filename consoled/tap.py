@@ -53,6 +53,11 @@ class Options(usage.Options):
         """A configuration file; of several, a later one wins."""
         self.files.append(Path(path))
 
+    def parseArgs(self, *words: str) -> None:
+        """Takes no words without an option."""
+        if words:
+            raise usage.UsageError(f"{words[0]!r} is not an option; options begin with --")
+
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Takes flags and dashes as people write them; an error is one line."""
         try:

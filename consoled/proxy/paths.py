@@ -84,5 +84,5 @@ class Layout:
         path = _join(segments)
         folder = self.base_path.rpartition("/")[0] + "/"
         name = path.removeprefix(folder) if path.startswith(folder) else path.removeprefix("/")
-        found = (tuple(name.split("/")),) if name else ()
+        found = () if not name or name.endswith("/") else (tuple(name.split("/")),)
         return (*found, (PAGE,)) if path == self.base_path else found

@@ -88,6 +88,13 @@ class Site:
         wire.protocol.dataReceived(data)
         return wire
 
+    def upgrade(self, target: str) -> Wire:
+        """A request for a WebSocket."""
+        return self.send(
+            f"GET {target} HTTP/1.1\r\nHost: console.test:6083\r\n"
+            "Upgrade: h2c, WebSocket\r\nConnection: Upgrade\r\n\r\n".encode()
+        )
+
     def ask(self, target: str, method: str = "GET", **headers: str) -> Answer:
         """The answer to a request."""
         lines = {"Host": "console.test:6083"} | {
@@ -293,10 +300,7 @@ def test_socket_address_without_upgrade(site: Site) -> None:
 @pytest.mark.parametrize("target", ["/", "/websockify", "/serial.html"])
 def test_upgrades(site: Site, target: str) -> None:
     """A WebSocket goes on, judged with the Host that was asked for."""
-    site.send(
-        f"GET {target} HTTP/1.1\r\nHost: console.test:6083\r\n"
-        "Upgrade: h2c, WebSocket\r\nConnection: Upgrade\r\n\r\n".encode()
-    )
+    site.upgrade(target)
     assert site.taken == [(target.encode(), "console.test:6083")]
 
 
@@ -412,7 +416,7 @@ def test_base_urls(folder: Path, base_url: str, page: str, asset: str) -> None:
     site = Site(folder, base_url=base_url)
     assert site.ask(page).body == PAGE
     assert site.ask(asset).body == SCRIPT
-    site.ask(page, Upgrade="websocket")
+    site.upgrade(page)
     assert [path.decode() for path, _ in site.taken] == [page]
 
 
