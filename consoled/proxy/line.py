@@ -13,6 +13,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 
 from consoled.interfaces import Lease, Leases
+from consoled.proxy.relay import write_now
 
 CLOSE_PATIENCE = 1.0
 """Seconds until a backend leg that does not close is aborted."""
@@ -99,7 +100,7 @@ class Line:
     def write(self, data: bytes) -> None:
         """The viewer's input, to the guest."""
         if self.lease.valid and not self._closing:
-            self.transport.write(data)
+            write_now(self.transport, data)
 
     def close(self) -> Deferred[None]:
         """Closes the socket, then gives the lease back; fires after both. Called once."""

@@ -42,9 +42,11 @@ class Subprotocol(Protocol):
     """How one subprotocol speaks.
 
     :cvar controls: whether it carries control messages.
+    :cvar is_wire: whether its binary frames are the wire itself.
     """
 
     controls: bool
+    is_wire: bool
 
     def encode(self, data: bytes) -> tuple[bytes, bool]:
         """``(payload, is_binary)`` of a frame with these bytes of output."""
@@ -60,6 +62,7 @@ class Binary:
     """``binary``, and no subprotocol."""
 
     controls = False
+    is_wire = True
 
     def encode(self, data: bytes) -> tuple[bytes, bool]:
         """The bytes as they are."""
@@ -74,6 +77,7 @@ class Base64:
     """``base64``."""
 
     controls = False
+    is_wire = False
 
     def encode(self, data: bytes) -> tuple[bytes, bool]:
         """The bytes in base64."""
@@ -91,6 +95,7 @@ class ConsoledV1:
     """``consoled.v1``."""
 
     controls = True
+    is_wire = True
 
     def encode(self, data: bytes) -> tuple[bytes, bool]:
         """The bytes as they are, in a binary frame."""

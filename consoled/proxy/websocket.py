@@ -18,12 +18,14 @@ from twisted.logger import Logger
 from consoled import __version__
 from consoled.proxy import subprotocol
 from consoled.proxy.opening import OpenConsole
+from consoled.proxy.relay import binary_frame, plain_payload, write_now
 from consoled.proxy.session import SessionInputs
 from consoled.proxy.subprotocol import Acknowledged, BadMessage
 
 log = Logger()
 
 MESSAGE_LIMIT = 64 * 1024
+ENCODED_PIECE = 30 * 1024
 OPEN_HANDSHAKE_TIMEOUT = 10
 CLOSE_HANDSHAKE_TIMEOUT = 5
 FAILURE_LINGER = 0.5
@@ -74,7 +76,18 @@ class ConsoleSocket(WebSocketServerProtocol):
         return self._speaker.controls
 
     def dataReceived(self, data: bytes) -> None:
-        """As autobahn's, without the debug line that it formats for each piece of data."""
+        """An ordinary frame goes its own way; autobahn takes everything else."""
+        if (
+            self.state == self.STATE_OPEN
+            and self._speaker.is_wire
+            and not self.data
+            and self.current_frame is None
+            and not self.inside_message
+        ):
+            payload = plain_payload(data, MESSAGE_LIMIT)
+            if payload is not None:
+                self.onMessage(payload, True)
+                return
         self._dataReceived(data)
 
     def onConnect(self, request: Any) -> str | None:
@@ -145,9 +158,15 @@ class ConsoleSocket(WebSocketServerProtocol):
 
     def send(self, data: bytes) -> None:
         """Output for the viewer."""
-        if not self._dismissed:
-            payload, is_binary = self._speaker.encode(data)
-            self.sendMessage(payload, isBinary=is_binary)
+        if self._dismissed or self.state != self.STATE_OPEN:
+            return
+        if self._speaker.is_wire:
+            write_now(self.transport, binary_frame(data))
+        else:
+            # autobahn's limit for messages holds for our own as well, and base64 grows.
+            for start in range(0, len(data), ENCODED_PIECE):
+                payload, is_binary = self._speaker.encode(data[start : start + ENCODED_PIECE])
+                self.sendMessage(payload, isBinary=is_binary)
 
     def dismiss(self, code: int, reason: str) -> None:
         """Closes the WebSocket with a code and a plain reason; nothing follows it."""

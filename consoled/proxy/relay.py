@@ -1,0 +1,93 @@
+"""The own path of the ordinary frame, and writes that do not wait for the next turn.
+
+autobahn does handshakes, control frames, fragments and everything unusual. A
+keystroke is none of that: one read that is exactly one masked binary frame.
+Parsing it here and sending its bytes at once takes a third of the time
+(docs/performance.rst has the figures; docs/decisions/ the reasons). The same
+bytes move whichever path they take: tests/unit/test_relay.py compares both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobahn.websocket.xormasker import (  # type: ignore[attr-defined]  # chosen at import
+    create_xor_masker,
+)
+
+_FINAL_BINARY = 0x82
+_MASKED = 0x80
+_SMALL = 512
+"""Bytes up to which Python's own integers unmask faster than making a masker."""
+
+
+def plain_payload(data: bytes, limit: int) -> bytes | None:
+    """The payload, where ``data`` is exactly one ordinary frame.
+
+    Ordinary is: final, binary, masked, no reserved bit, its length in the
+    shortest form and within the limit (RFC 6455, section 5.2).
+
+    :param data: what one read gave.
+    :param limit: bytes of payload that are taken.
+    :returns: the unmasked payload, or None for anything else.
+    """
+    size = len(data)
+    if size < 6 or data[0] != _FINAL_BINARY:
+        return None
+    length = data[1] - _MASKED
+    start = 6
+    if length == 126:
+        length, start = int.from_bytes(data[2:4], "big"), 8
+        if length < 126:
+            return None
+    elif length == 127:
+        length, start = int.from_bytes(data[2:10], "big"), 14
+        if length < 1 << 16:
+            return None
+    if length < 0 or length > limit or size != start + length:
+        return None
+    return _unmask(data[start - 4 : start], data[start:])
+
+
+def _unmask(mask: bytes, masked: bytes) -> bytes:
+    size = len(masked)
+    if size > _SMALL:
+        unmasked: bytes = create_xor_masker(mask, size).process(masked)
+        return unmasked
+    key = (mask * (size // 4 + 1))[:size]
+    number = int.from_bytes(masked, "little") ^ int.from_bytes(key, "little")
+    return number.to_bytes(size, "little")
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """A server's final binary frame: not masked, its length in the shortest form."""
+    size = len(payload)
+    if size < 126:
+        return bytes((_FINAL_BINARY, size)) + payload
+    if size < 1 << 16:
+        return bytes((_FINAL_BINARY, 126, size >> 8, size & 0xFF)) + payload
+    return bytes((_FINAL_BINARY, 127)) + size.to_bytes(8, "big") + payload
+
+
+def write_now(transport: Any, data: bytes) -> None:
+    """Sends what the socket takes at once, and leaves the rest to the transport.
+
+    Twisted's ``write`` waits for the next turn of the loop and registers with
+    epoll twice. Where bytes wait already, or the transport is not a plain TCP
+    one (TLS), this is its ``write``.
+
+    :param transport: the connected transport.
+    """
+    if (
+        getattr(transport, "dataBuffer", None) == b""
+        and not transport._tempDataBuffer
+        and transport.connected
+        and not transport.disconnecting
+    ):
+        written = transport.writeSomeData(data)
+        if written == len(data):
+            return
+        # An error is found again, and reported, by the ordinary way.
+        if isinstance(written, int) and written > 0:
+            data = data[written:]
+    transport.write(data)
