@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from consoled.errors import ConfigError
+from consoled.http.sending import PromptTLS
 from consoled.http.tls import SwappableContext
 
 BACKLOG = 4096
@@ -94,6 +95,7 @@ class EitherFactory(Factory):
         self.reactor = reactor
         self.plain = None if ssl_only else site
         self.secure = TLSMemoryBIOFactory(context, False, site, clock=reactor)
+        self.secure.protocol = PromptTLS
         self._site = site
 
     def buildProtocol(self, addr: IAddress | None) -> FirstByte:

@@ -12,8 +12,8 @@ from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 
+from consoled.http.sending import write_now
 from consoled.interfaces import Lease, Leases
-from consoled.proxy.relay import write_now
 
 CLOSE_PATIENCE = 1.0
 """Seconds until a backend leg that does not close is aborted."""

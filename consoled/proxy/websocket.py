@@ -16,9 +16,10 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from twisted.logger import Logger
 
 from consoled import __version__
+from consoled.http.sending import write_now
 from consoled.proxy import subprotocol
 from consoled.proxy.opening import OpenConsole
-from consoled.proxy.relay import binary_frame, plain_payload, write_now
+from consoled.proxy.relay import binary_frame, plain_payload
 from consoled.proxy.session import SessionInputs
 from consoled.proxy.subprotocol import Acknowledged, BadMessage
 
