@@ -33,7 +33,7 @@ from consoled.proxy.leases import MemoryLeases
 from consoled.proxy.opening import Opener
 from consoled.proxy.origin import OriginRules
 from consoled.proxy.paths import PAGE, Layout
-from consoled.proxy.upgrade import Upgrades
+from consoled.proxy.upgrade import Upgrades, client_address
 from consoled.proxy.website import (
     ProxyResource,
     Public,
@@ -115,6 +115,7 @@ class _Composer:
         self.authority = DatabaseAuthority(
             self.database, settings.consoleauth.token_ttl, self.driver.name
         )
+        self.trusted = TrustedProxies(settings.proxy.trusted_proxies)
         self.sessions = SessionBook()
         self.contexts: list[tuple[str, SwappableContext]] = []
 
@@ -175,7 +176,7 @@ class _Composer:
         if website.find((PAGE,)) is None:
             raise ConfigError(
                 f"the built-in page is missing from {website.folder}; in a checkout, build it with "
-                "`make page`"
+                "`make setup`"
             )
         return website
 
@@ -183,12 +184,21 @@ class _Composer:
         built_in = settings.serial_console.web is None
         return security_headers(built_in, settings.console.frame_ancestors)
 
+    def _rules(self, settings: Settings) -> OriginRules:
+        # The base_url of the start: tokens were, and are, handed out with it.
+        return OriginRules(
+            self.settings.serial_console.base_url,
+            settings.console.allowed_hosts,
+            settings.console.allowed_origins,
+            settings.console.allow_missing_origin,
+        )
+
     def _upgrades(self) -> Upgrades:
         proxy = self.settings.proxy
         transport = TCPTransport(self.reactor, proxy.connect_timeout)
         return Upgrades(
-            rules=_rules(self.settings),
-            trusted=TrustedProxies(proxy.trusted_proxies),
+            rules=self._rules(self.settings),
+            trusted=self.trusted,
             sockets=ConsoleSocketFactory(
                 self.reactor, PingRules(proxy.ping_interval, proxy.ping_timeout)
             ),
@@ -209,7 +219,12 @@ class _Composer:
             self.driver, self.policy, self.authority, group.enabled, group.base_url
         )
         site = BoundedSite(
-            make_api(self.identity, issuer, seconds=self.reactor.seconds),
+            make_api(
+                self.identity,
+                issuer,
+                source=lambda request: client_address(self.trusted, request),
+                seconds=self.reactor.seconds,
+            ),
             self.reactor,
             Refusal(b"application/json", fault),
         )
@@ -240,7 +255,7 @@ class _Composer:
     def _reloads(self, public: Public, upgrades: Upgrades) -> list[Reload]:
         def reload_settings() -> None:
             settings = self.read_settings()
-            upgrades.rules = _rules(settings)
+            upgrades.rules = self._rules(settings)
             public.headers = self._headers(settings)
 
         return [
@@ -250,16 +265,6 @@ class _Composer:
             Reload("the policy", self.policy.reload),
             *(Reload(what, context.reload) for what, context in self.contexts),
         ]
-
-
-def _rules(settings: Settings) -> OriginRules:
-    console = settings.console
-    return OriginRules(
-        settings.serial_console.base_url,
-        console.allowed_hosts,
-        console.allowed_origins,
-        console.allow_missing_origin,
-    )
 
 
 def make_state_folder(path: Path) -> None:

@@ -33,6 +33,9 @@ from consoled.proxy.websocket import ConsoleSocket, ConsoleSocketFactory, Farewe
 
 log = Logger()
 
+UPGRADE_REQUIRED = b"Upgrade Required"
+"""The phrase of 426, which Twisted does not know."""
+
 TOKEN_CHECK_LIMIT = 3.0
 """Seconds for the token check; past it the handshake is completed and closed with 1013."""
 
@@ -94,6 +97,12 @@ def _only(request: Any, name: bytes) -> bytes:
 
 def _text(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def client_address(trusted: TrustedProxies, request: Any) -> str:
+    """The client's address behind the operator's own load balancers."""
+    values = request.requestHeaders.getRawHeaders(b"x-forwarded-for") or []
+    return trusted.client(_peer(request), [_text(value) for value in values])
 
 
 def _peer(request: Any) -> str:
@@ -231,7 +240,7 @@ class Upgrades:
             src=self.client(request),
             **facts,
         )
-        request.setResponseCode(status)
+        request.setResponseCode(status, UPGRADE_REQUIRED if status == 426 else None)
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         request.setHeader(b"connection", b"close")
         if status == 426:
@@ -241,8 +250,7 @@ class Upgrades:
 
     def client(self, request: Any) -> str:
         """The client's address, as far as it is known."""
-        values = request.requestHeaders.getRawHeaders(b"x-forwarded-for") or []
-        return self.trusted.client(_peer(request), [_text(value) for value in values])
+        return client_address(self.trusted, request)
 
     def asked_host(self, request: Any) -> str:
         """The Host that the client asked for, as far as it is known."""

@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 from twisted.web.static import File
 
 from consoled.proxy.paths import BadPath, Layout, split_path
-from consoled.proxy.upgrade import Upgrades, wants_upgrade
+from consoled.proxy.upgrade import UPGRADE_REQUIRED, Upgrades, wants_upgrade
 
 log = Logger()
 
@@ -165,7 +165,7 @@ class ProxyResource(Resource):
     def _say(self, request: Any, status: int, sentence: str) -> bytes:
         self._log_when_done(request)
         body = f"{sentence}\n".encode()
-        request.setResponseCode(status)
+        request.setResponseCode(status, UPGRADE_REQUIRED if status == 426 else None)
         request.setHeader("Content-Type", "text/plain; charset=utf-8")
         request.setHeader("Content-Length", str(len(body)))
         # For a HEAD with a body twisted.web would log the whole URL.
