@@ -166,7 +166,10 @@ def _scripts() -> ScriptDirectory:
 
 def _place(engine: Engine) -> str:
     path = sqlite_path(engine)
-    return str(path) if path is not None else engine.url.render_as_string(hide_password=True)
+    if path is not None:
+        return str(path)
+    # The query may hold a password as well.
+    return engine.url.set(query={}).render_as_string(hide_password=True)
 
 
 def _cause(error: Exception) -> str:

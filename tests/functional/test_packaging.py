@@ -42,6 +42,7 @@ class Installed:
         twistd = self.folder / "bin" / "twistd"
         listed = _run([twistd, "--help"], cwd=self.folder)
         assert "consoled" in listed
+        _run([self.folder / "bin" / "consolectl", "--version"], cwd=self.folder)
         place = self.folder / "cell"
         place.mkdir()
         (place / "inventory.yaml").write_text(inventory())

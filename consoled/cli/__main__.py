@@ -1,0 +1,5 @@
+"""``python -m consoled.cli``."""
+
+from consoled.cli import main
+
+main()
