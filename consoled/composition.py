@@ -63,6 +63,7 @@ def check(settings: Settings) -> None:
         StaticIdentity.open(settings.api.keys_file, InlineWorker())
     PolicyEnforcer(InlineWorker(), settings.oslo_policy.policy_file)
     make_engine(settings.database.connection)
+    Layout.of(settings.serial_console.base_url)
 
 
 def compose(

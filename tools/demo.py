@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import sys
 import tempfile
@@ -32,14 +33,14 @@ from tools.lab.libvirtd import PrivateLibvirtd
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / ".build"
 UUID = "0c1de6d0-5e71-4a1c-9d0e-7de300000001"
-"""The guest's, the same in each demo, as the database is kept."""
+"""The guest's, the same in each demo."""
 
 STEPS = 4
 PR_SET_PDEATHSIG = 1
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class EndedBySignal(Exception):
+class Ended(Exception):
     """Somebody wants the demo to end."""
 
 
@@ -63,7 +64,7 @@ def main() -> int:
                 for number in ENDING:
                     signal.signal(number, signal.SIG_IGN)
                 say("\nending the demo ...", end=" ")
-    except EndedBySignal:
+    except Ended:
         say("ended")
         return 0
     except LabError as error:
@@ -100,7 +101,7 @@ def listen_to_signals() -> None:
     """Makes each ending signal an exception in the main thread, once set-up is through."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise EndedBySignal(signal.Signals(number).name)
+        raise Ended(signal.Signals(number).name)
 
     for number in ENDING:
         signal.signal(number, end)
@@ -136,9 +137,10 @@ class Demo:
         )
         config = {"DEFAULT": {"driver": "libvirt"}, "libvirt": {"uri": self.libvirtd.uri}}
         state = logs / "state"
-        state.mkdir(mode=0o700, exist_ok=True)
+        # Fresh each time: an older checkout may have left a database of an older schema.
+        shutil.rmtree(state, ignore_errors=True)
+        state.mkdir(mode=0o700)
         self.daemon = Daemon(state, config, cell="demo", port=port, api_port=api_port, keys=None)
-        self.daemon.log.unlink(missing_ok=True)
 
     def start(self) -> None:
         """Starts the parts, and says so."""
@@ -150,8 +152,8 @@ class Demo:
         with step(3, "twistd consoled --cell demo"):
             self._everything.callback(self.daemon.stop)
             self.daemon.start()
-        with step(4, "the guest boots"), self.guest.serial(1) as line:
-            line.wait_for_shell()
+        with step(4, "the guest boots"):
+            self.guest.wait_for_shells()
 
     def serve(self) -> NoReturn:
         """Shows a URL, and a fresh one for each Return, until a part ends or a signal comes."""
@@ -159,20 +161,19 @@ class Demo:
         self.show_help()
         parts = {"libvirtd": self.libvirtd.process, "consoled": self.daemon.process}
         watched = {process.ended: name for name, process in parts.items()}
-        keyboard = may_read_keyboard()
+        keyboard = owns_terminal()
         while True:
             inputs = [*watched, *([0] if keyboard else [])]
             ready, _, _ = select.select(inputs, [], [])
             for name in (watched[handle] for handle in ready if handle in watched):
                 raise LabError(broken(name, parts[name]))
-            keyboard = may_read_keyboard()
-            if keyboard and not os.read(0, 4096):
-                keyboard = False
-            elif keyboard:
-                try:
-                    self.show_url()
-                except (LabError, OSError) as error:
-                    say(f"No URL: {error}")
+            if not os.isatty(0):
+                raise Ended("the terminal was closed")
+            keyboard = owns_terminal()
+            if keyboard:
+                if not os.read(0, 4096):
+                    raise Ended("end of input")
+                self.show_fresh_url()
 
     def show_url(self) -> None:
         """Prints one new console URL, after powering the guest on if somebody powered it off."""
@@ -183,6 +184,13 @@ class Demo:
             say("The guest was powered off; it boots again.")
             self.guest.start()
         say(f"Console: {self.daemon.console_url(self.guest.uuid, key=self.daemon.made_key())}")
+
+    def show_fresh_url(self) -> None:
+        """As show_url; what is in its way is said, and the demo goes on."""
+        try:
+            self.show_url()
+        except (LabError, OSError) as error:
+            say(f"No URL: {error}")
 
     def show_help(self) -> None:
         """Prints what else there is to know."""
@@ -209,8 +217,8 @@ def step(number: int, title: str) -> Iterator[None]:
     say(f"ready ({time.monotonic() - started:.1f} s)")
 
 
-def may_read_keyboard() -> bool:
-    """Whether standard input is ours to read: a job in the background would be stopped."""
+def owns_terminal() -> bool:
+    """Whether standard input is a terminal that is ours: a job in the background may not read."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:

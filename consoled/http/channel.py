@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from attrs import frozen
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, ITCPTransport
 from twisted.logger import Logger
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request, Site
@@ -207,7 +207,7 @@ class BoundedChannel(HTTPChannel):
         """Answers for the connection itself, then closes it.
 
         Nothing more is read, so that a flood stays in the kernel; the peer has
-        half a second to fetch the answer.
+        half a second to fetch the answer, whose end it sees at once.
 
         :param status: the HTTP status.
         :param sentence: what is wrong, for a person.
@@ -240,6 +240,8 @@ class BoundedChannel(HTTPChannel):
         transport.unregisterProducer()
         self._networkProducer.pauseProducing()
         transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
+        if ITCPTransport.providedBy(transport) and not self.isSecure():
+            transport.loseWriteConnection()
         self.setTimeout(None)
         self._deadline = self.callLater(LINGER, self._hang_up)
 

@@ -5,8 +5,9 @@
     opening --opened--> open --(line_lost | ended | viewer_lost)--> closed
        \\---(refused | ended | viewer_lost)--------------------------^
 
-Input is dropped before ``open`` and after ``closed``, whatever autobahn still
-delivers.
+Input that comes before ``open`` waits, bounded, until the console's lease is
+held and its port connected; after ``closed`` it is dropped, whatever autobahn
+still delivers.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from consoled.proxy.opening import OpenConsole, Opener
 log = Logger()
 
 SLOW_VIEWER = 4414
+EARLY_INPUT = 64 * 1024
+"""Bytes of input that may wait for the console; more stays in the viewer's socket."""
 
 
 class Viewer(Protocol):
@@ -99,9 +102,16 @@ class SessionCore:
     opening: Deferred[OpenConsole] | None = None
     console: OpenConsole | None = None
     gate: Gate | None = None
+    early: bytes = b""
     since: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
+
+    def type(self, data: bytes) -> None:
+        """Input, to the guest."""
+        assert self.console is not None
+        self.bytes_in += len(data)
+        self.console.line.write(data)
 
     def audit(self, event: str, sentence: str, **more: object) -> None:
         """One line about this session."""
@@ -166,6 +176,17 @@ def _start(inputs: SessionInputs, core: SessionCore, console: OpenConsole) -> No
     viewer.greet(core.session_id, console)
     viewer.transport.registerProducer(core.gate, True)
     line.start(inputs, InputThrottle(viewer.transport))
+    if core.early:
+        early, core.early = core.early, b""
+        core.type(early)
+        viewer.transport.resumeProducing()
+
+
+@_opening.upon(SessionInputs.typed).to(_opening)
+def _wait(inputs: SessionInputs, core: SessionCore, data: bytes) -> None:
+    core.early += data
+    if len(core.early) > EARLY_INPUT:
+        core.viewer.transport.pauseProducing()
 
 
 @_opening.upon(SessionInputs.refused).to(_closed)
@@ -176,9 +197,7 @@ def _refuse(inputs: SessionInputs, core: SessionCore, error: ConsoledError) -> N
 
 @_open.upon(SessionInputs.typed).to(_open)
 def _typed(inputs: SessionInputs, core: SessionCore, data: bytes) -> None:
-    assert core.console is not None
-    core.bytes_in += len(data)
-    core.console.line.write(data)
+    core.type(data)
 
 
 @_open.upon(SessionInputs.printed).to(_open)
@@ -219,7 +238,6 @@ def _too_late(inputs: SessionInputs, core: SessionCore, console: OpenConsole) ->
 
 
 for _state, _event in (
-    (_opening, SessionInputs.typed),
     (_opening, SessionInputs.printed),
     (_opening, SessionInputs.acknowledged),
     (_opening, SessionInputs.line_lost),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
@@ -19,6 +20,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from wires import Wire
+from zope.interface import implementer
 
 from consoled.api.faults import fault
 from consoled.http.channel import (
@@ -660,6 +662,31 @@ def test_body_after_a_refused_head(server: Server, body: bytes) -> None:
         wire = server.send(CHUNKED.replace(b"Host: console.test", b"Host: a b") + body)
     assert statuses(wire) == [400]
     assert not any("log_failure" in event for event in logs)
+
+
+@implementer(ITCPTransport)
+class TCP(Tail):
+    """A wire that can be closed one way, as TCP can and TLS cannot.
+
+    :ivar ended: what had been written when our side was closed.
+    """
+
+    ended: bytes | None = None
+
+    def loseWriteConnection(self) -> None:
+        """Closes our side."""
+        self.ended = self.written
+
+
+def test_end_of_a_refusal(server: Server) -> None:
+    """Over plain TCP the peer sees a refusal's end at once, and need not wait for the abort."""
+    wire = TCP()
+    wire.protocol = server.site.buildProtocol(None)
+    wire.protocol.makeConnection(wire)
+    wire.protocol.dataReceived(b"\n")
+    assert statuses(wire) == [400]
+    assert wire.ended == wire.written
+    assert wire.connected
 
 
 def test_refused_once(server: Server) -> None:

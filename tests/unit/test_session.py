@@ -18,7 +18,7 @@ from consoled.model import ConsoleAuthToken, InstanceState
 from consoled.proxy.gate import CREDIT_WINDOW
 from consoled.proxy.leases import MemoryLeases
 from consoled.proxy.opening import OpenConsole, Opener
-from consoled.proxy.session import SessionCore, SessionInputs, begin_session
+from consoled.proxy.session import EARLY_INPUT, SessionCore, SessionInputs, begin_session
 from consoled.transports.tcp import TCPTransport
 
 STALL = 15.0
@@ -116,13 +116,35 @@ def test_bytes_go_both_ways(bench: Bench) -> None:
     assert viewer.sent == bytes(reversed(range(256)))
 
 
-def test_input_before_open_reaches_nobody(bench: Bench) -> None:
-    """Data before the console is open is dropped (faults.md W8)."""
-    session, viewer = bench.begin()
-    session.typed(b"rm -rf /\r")
+def test_early_input_waits(bench: Bench) -> None:
+    """What a client sends before the console is open reaches it then, whole and in order."""
+    session, _viewer = bench.begin()
+    session.typed(b"ls")
+    session.typed(b" -l\r")
     wire = answer_dial(bench.reactor)
+    session.typed(b"exit\r")
+    assert wire.written == b"ls -l\rexit\r"
+
+
+def test_early_input_of_a_refused_session(bench: Bench) -> None:
+    """What was sent to a console that does not open reaches nobody (faults.md W8)."""
+    _, _, wire = bench.opened()
+    second, viewer = bench.begin()
+    second.typed(b"rm -rf /\r")
+    assert viewer.dismissed is not None
     assert wire.written == b""
-    assert viewer.dismissed is None
+
+
+def test_early_input_is_bounded(bench: Bench) -> None:
+    """A client that sends much too early is not read from until the console is open."""
+    session, viewer = bench.begin()
+    session.typed(bytes(EARLY_INPUT))
+    assert viewer.transport.producerState == "producing"
+    session.typed(b"x")
+    assert viewer.transport.producerState == "paused"
+    wire = answer_dial(bench.reactor)
+    assert viewer.transport.producerState == "producing"
+    assert len(wire.written) == EARLY_INPUT + 1
 
 
 def test_nothing_moves_after_the_end(bench: Bench) -> None:
