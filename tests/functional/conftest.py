@@ -63,7 +63,5 @@ def guest(libvirtd: PrivateLibvirtd, guest_image: Image) -> Iterator[Guest]:
     Its ports serve one client at a time: close what you open.
     """
     with Guest(libvirtd, guest_image, "guest-1", project="demo") as running:
-        for index in range(len(running.serial_ports)):
-            with running.serial(index) as line:
-                line.wait_for_shell()
+        running.wait_for_shells()
         yield running

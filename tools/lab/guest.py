@@ -151,6 +151,15 @@ class Guest:
         """A connection to one of its serial ports; close it, as each port serves one."""
         return SerialLine(self.serial_ports[index], self.host, timeout=timeout)
 
+    def wait_for_shells(self) -> None:
+        """Returns when the shell on every serial port waits for a command.
+
+        One that answers says nothing of the others: each drops what was typed before it started.
+        """
+        for index in range(len(self.serial_ports)):
+            with self.serial(index) as line:
+                line.wait_for_shell()
+
     @contextlib.contextmanager
     def _connection(self) -> Iterator[libvirt.virConnect]:
         connection = libvirt.open(self.libvirtd.uri)
