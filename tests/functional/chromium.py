@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
@@ -44,8 +45,9 @@ class ConsolePage:
     :ivar complaints: errors and refused loads that the browser's console showed.
     """
 
-    def __init__(self, browser: Browser, width: int = 1100, height: int = 640) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": height})
+    def __init__(self, browser: Browser, width: int, height: int, **options: Any) -> None:
+        size: Any = {"width": width, "height": height}
+        self.context = browser.new_context(viewport=size, **options)
         self.context.set_default_timeout(PATIENCE)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
@@ -91,9 +93,11 @@ class ConsolePage:
 
 
 @contextmanager
-def console_page(browser: Browser, width: int = 1100, height: int = 640) -> Iterator[ConsolePage]:
-    """A fresh page; its context ends with it."""
-    page = ConsolePage(browser, width, height)
+def console_page(
+    browser: Browser, width: int = 1100, height: int = 640, **options: Any
+) -> Iterator[ConsolePage]:
+    """A fresh page; its context, which gets the options, ends with it."""
+    page = ConsolePage(browser, width, height, **options)
     try:
         yield page
     finally:

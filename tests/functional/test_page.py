@@ -17,7 +17,9 @@ from backends import Backend, Handler, Recorder, backend, echo, saying, silent
 from chromium import ConsolePage, chromium, console_page
 from playwright.sync_api import expect
 
-from tools.lab.daemon import Daemon, static_daemon
+from tools.lab.certificates import make_pair
+from tools.lab.daemon import Daemon, inventory, static_daemon
+from tools.lab.ports import free_ports
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -343,6 +345,41 @@ def test_daemon_restarts(browser: Browser, page: ConsolePage, tmp_path: Path) ->
         world.daemon.start()
         page.page.locator("#reconnect").click()
         page.expect_state("Connected")
+
+
+def test_over_tls(browser: Browser, tmp_path: Path) -> None:
+    """Over TLS the page and its WebSocket work under the same policy."""
+    certificate, key = make_pair("127.0.0.1").write(tmp_path)
+    (port,) = free_ports(1)
+    tls = {
+        "cert": certificate,
+        "key": key,
+        "ssl_only": "true",
+        "base_url": f"https://127.0.0.1:{port}/serial.html",
+    }
+    with backend(saying(b"login: ")) as console:
+        instance = {
+            "uuid": str(uuid.uuid4()),
+            "name": "web-1",
+            "project_id": "demo",
+            "host": "rack1",
+            "serial": [f"127.0.0.1:{console.port}"],
+        }
+        (tmp_path / "inventory.yaml").write_text(inventory(instance))
+        config = {
+            "DEFAULT": {"driver": "static"},
+            "static": {"inventory": tmp_path / "inventory.yaml"},
+            "serial_console": tls,
+        }
+        with (
+            Daemon(tmp_path, config, port=port) as daemon,
+            console_page(browser, ignore_https_errors=True) as page,
+        ):
+            page.open(daemon.console_url(instance["uuid"]))
+            page.expect_text("login:")
+            page.type("secret")
+            page.expect_text("secret")
+            assert page.complaints == []
 
 
 class Dashboard(http.server.SimpleHTTPRequestHandler):
