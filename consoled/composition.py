@@ -27,9 +27,9 @@ from consoled.http.listen import EitherFactory, bind
 from consoled.http.tls import SwappableContext, TLSSettings
 from consoled.interfaces import Driver
 from consoled.issuing import ConsoleIssuer
+from consoled.leasing.cell import CellLeases
 from consoled.proxy.book import SessionBook
 from consoled.proxy.forwarded import TrustedProxies
-from consoled.proxy.leases import MemoryLeases
 from consoled.proxy.opening import Opener
 from consoled.proxy.origin import OriginRules
 from consoled.proxy.paths import PAGE, Layout
@@ -118,6 +118,13 @@ class _Composer:
         )
         self.trusted = TrustedProxies(settings.proxy.trusted_proxies)
         self.sessions = SessionBook()
+        self.leases = CellLeases(
+            database=self.database,
+            cell=settings.cell,
+            url="",
+            clock=reactor,
+            end=self.sessions.end,
+        )
         self.contexts: list[tuple[str, SwappableContext]] = []
 
     def compose(self, observer: ILogObserver) -> Cell:
@@ -140,6 +147,7 @@ class _Composer:
             parts=[
                 Part(lambda: None, self.database.stop),
                 Part(self.database_worker.start, self.database_worker.stop),
+                Part(self.leases.start, self.leases.stop),
                 Part(self.files_worker.start, self.files_worker.stop),
                 Part(self.policy_worker.start, self.policy_worker.stop),
                 Part(reaper.startService, reaper.stopService),
@@ -204,9 +212,7 @@ class _Composer:
                 self.reactor, PingRules(proxy.ping_interval, proxy.ping_timeout)
             ),
             authority=self.authority,
-            opener=Opener(
-                self.driver, MemoryLeases(), transport, self.reactor, proxy.connect_timeout
-            ),
+            opener=Opener(self.driver, self.leases, transport, self.reactor, proxy.connect_timeout),
             driver=self.driver,
             clock=self.reactor,
             max_sessions=proxy.max_sessions,
@@ -217,7 +223,12 @@ class _Composer:
     def _api_listener(self) -> Listener:
         api, group = self.settings.api, self.settings.serial_console
         issuer = ConsoleIssuer(
-            self.driver, self.policy, self.authority, group.enabled, group.base_url
+            self.driver,
+            self.policy,
+            self.authority,
+            self.leases,
+            group.enabled,
+            group.base_url,
         )
         site = BoundedSite(
             make_api(

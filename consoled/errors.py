@@ -111,9 +111,32 @@ class InstanceNotRunning(Conflict):
 
 
 class ConsoleBusy(Conflict):
-    """Another session holds the console."""
+    """Another session holds the console.
+
+    The text names nobody: who holds it, and since when, is for those whom policy lets know.
+
+    :ivar user_id: who holds it, or None where that is not known.
+    :ivar project_id: the project that the holder acts for.
+    :ivar session_id: the session that holds it.
+    :ivar since: when it took the console, seconds since the epoch in the database's time.
+    """
 
     close_code = 4409
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        user_id: str | None = None,
+        project_id: str | None = None,
+        session_id: str | None = None,
+        since: int | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.user_id = user_id
+        self.project_id = project_id
+        self.session_id = session_id
+        self.since = since
 
 
 class PayloadTooLarge(ConsoledError):

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.http_headers import Headers
 
+from consoled.leasing.values import Holder, LeaseRow
 from consoled.model import Caller, Console, ConsoleAuthToken, Instance, IssuedToken
 
 P = ParamSpec("P")
@@ -117,14 +118,46 @@ class Lease(Protocol):
 class Leases(Protocol):
     """Hands out leases, one per console."""
 
-    def take(self, instance_uuid: str, index: int, session_id: str) -> Deferred[Lease]:
-        """The console's lease for that session.
+    def take(
+        self, instance_uuid: str, index: int, session_id: str, *, holder: Holder
+    ) -> Deferred[Lease]:
+        """The console's lease for that session. Cancelling leaves nothing behind.
 
+        :param holder: for whom; shown to others as far as policy lets them know.
         :raises consoled.errors.ConsoleBusy: another session holds it.
+        :raises consoled.errors.NotFound: there is no such console any more.
+        :raises consoled.errors.Unavailable: the database is away.
         """
 
     def release(self, lease: Lease) -> Deferred[None]:
         """Gives it back; called after the backend socket is closed."""
+
+
+class SessionDirectory(Protocol):
+    """The sessions of the whole cell, whichever replica they are in."""
+
+    def sessions(self, instance_uuid: str | None = None) -> Deferred[list[LeaseRow]]:
+        """What is held now, by all living replicas of the cell.
+
+        :param instance_uuid: of this instance only.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+
+    def request_disconnect(
+        self,
+        by: str,
+        reason: str,
+        *,
+        session_id: str | None = None,
+        instance_uuid: str | None = None,
+    ) -> Deferred[list[LeaseRow]]:
+        """Ends one session, or all of an instance.
+
+        :param by: the user who asks.
+        :param reason: what the disconnected viewer is told.
+        :returns: the leases whose sessions end now.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
 
 
 class Transport(Protocol):

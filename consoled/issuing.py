@@ -19,9 +19,17 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from consoled.auth.policy import Rule
-from consoled.errors import BadRequest, ConsoleDisabled, Forbidden, InstanceNotRunning, NotFound
-from consoled.interfaces import Driver, Policy, TokenAuthority
-from consoled.model import Caller, Console, ConsoleAuthToken, Instance
+from consoled.errors import (
+    BadRequest,
+    Conflict,
+    ConsoleDisabled,
+    Forbidden,
+    InstanceNotRunning,
+    NotFound,
+)
+from consoled.interfaces import Driver, Policy, SessionDirectory, TokenAuthority
+from consoled.leasing.values import Holder, LeaseRow
+from consoled.model import SERIAL, Caller, Console, ConsoleAuthToken, Instance
 
 log = Logger()
 
@@ -51,6 +59,7 @@ class ConsoleIssuer:
     driver: Driver
     policy: Policy
     authority: TokenAuthority
+    directory: SessionDirectory
     enabled: bool
     base_url: str
 
@@ -147,7 +156,8 @@ class ConsoleIssuer:
             raise InstanceNotRunning(
                 f"Instance {uuid} is {instance.state.value}; start it, then ask again."
             )
-        console = choose_console(instance, index)
+        held = await self.directory.sessions(uuid) if index is None else []
+        console = choose_console(instance, index, held, caller)
         issued = await self.authority.issue(instance, console, caller, self.base_url)
         log.info(
             "Token {token_id} issued to {user_id} for console {index} of {instance_uuid}",
@@ -163,10 +173,15 @@ class ConsoleIssuer:
         return IssuedConsole(url, instance, console, issued.token)
 
 
-def choose_console(instance: Instance, index: int | None) -> Console:
-    """The console that a request is about.
+def choose_console(
+    instance: Instance, index: int | None, held: Iterable[LeaseRow], caller: Caller
+) -> Console:
+    """The console that a request is about (bug 1425640: the next one that is not in use).
 
-    :param index: the one with this index, or None for the first.
+    :param index: the one with this index; None takes the first that nobody holds, else
+        one that the caller holds already, so that reloading a dashboard locks nobody out.
+    :param held: who holds the instance's consoles now.
+    :raises consoled.errors.Conflict: others hold all of them.
     :raises consoled.errors.NotFound: there is none with that index.
     :raises consoled.errors.BadRequest: there is none at all (nova: console type
         unavailable), or none that is a TCP port.
@@ -183,12 +198,21 @@ def choose_console(instance: Instance, index: int | None) -> Console:
                 "consoled cannot open it."
             )
         return console
-    for console in instance.consoles:
-        if console.port is not None:
-            return console
-    raise BadRequest(
-        f"Instance {instance.uuid} has no serial port; "
-        "add a TCP serial port to it, start it again, then ask again."
+    usable = [console for console in instance.consoles if console.port is not None]
+    if not usable:
+        raise BadRequest(
+            f"Instance {instance.uuid} has no serial port; "
+            "add a TCP serial port to it, start it again, then ask again."
+        )
+    holders = {row.key.index: row.holder for row in held if row.key.console_type == SERIAL}
+    own = Holder(caller.user_id, caller.project_id)
+    for wanted in (None, own):
+        for console in usable:
+            if holders.get(console.index) == wanted:
+                return console
+    raise Conflict(
+        f"Instance {instance.uuid} has no free serial port: all {len(usable)} are in use. "
+        "Try again when a session ends, or have one disconnected."
     )
 
 

@@ -46,7 +46,14 @@ HYPERVISOR = (
 COMPILER = ("gcc", "libc6-dev", "libvirt-dev", "pkg-config")
 FURTHER: dict[str, tuple[str, ...]] = {
     "demo": (),
-    "test": ("chromium", "fonts-dejavu-core"),
+    "test": (
+        "chromium",
+        "fonts-dejavu-core",
+        "mariadb-client-core",
+        "mariadb-server-core",
+        "memcached",
+        "postgresql",
+    ),
     "bench": ("haproxy",),
 }
 """What each purpose needs besides; the keys are the purposes that there are."""

@@ -23,6 +23,7 @@ from consoled.api.native import NativeApi
 from consoled.api.nova import NovaApi
 from consoled.api.requests import check_target
 from consoled.api.routes import Routes
+from consoled.api.sessions import SessionsApi
 from consoled.http.listen import peer_address
 from consoled.http.requestid import REQUEST_ID_HEADER, new_request_id
 from consoled.interfaces import Identity
@@ -59,6 +60,7 @@ def make_api(
     routes = Routes(app, identity)
     NovaApi(issuer).mount(routes)
     NativeApi(issuer).mount(routes)
+    SessionsApi(issuer).mount(routes)
     return ApiResource(app.resource(), faults, source or peer, seconds)
 
 

@@ -12,7 +12,8 @@ What the caller may see, by name; for admins everything. ``status`` is
 
 ``GET /v1/servers/{server_id}/consoles`` 200::
 
-    {"consoles": [{"index": 0, "type": "serial"}, {"index": 1, "type": "serial"}]}
+    {"consoles": [{"index": 0, "type": "serial", "in_use": true},
+                  {"index": 1, "type": "serial", "in_use": false}]}
 
 ``POST /v1/servers/{server_id}/consoles/{index}/tokens`` 201, with no body,
 ``{}``, ``{"token": null}`` or ``{"token": {}}``::
@@ -82,7 +83,14 @@ class NativeApi:
     async def list_consoles(self, call: Call, server_id: str) -> Json:
         """The consoles of one instance."""
         instance, placed = await self._visible(call, server_id, Rule.CONSOLES_LIST)
-        return {"consoles": [console_view(c, placed) for c in instance.consoles]}
+        held = await self.issuer.directory.sessions(instance.uuid)
+        in_use = {(row.key.console_type, row.key.index) for row in held}
+        return {
+            "consoles": [
+                console_view(c, placed, in_use=(c.type, c.index) in in_use)
+                for c in instance.consoles
+            ]
+        }
 
     async def create_token(self, call: Call, server_id: str, index: str) -> Json:
         """A URL for the console of that index."""
@@ -112,12 +120,13 @@ def server_view(instance: Instance, placed: bool) -> Json:
     return view | {"host": instance.host} if placed else view
 
 
-def console_view(console: Console, placed: bool) -> Json:
+def console_view(console: Console, placed: bool, *, in_use: bool) -> Json:
     """A console as JSON.
 
     :param placed: whether the address and port that it listens on are shown.
+    :param in_use: whether a session of this cell holds it now.
     """
-    view: dict[str, Any] = {"index": console.index, "type": console.type}
+    view: dict[str, Any] = {"index": console.index, "type": console.type, "in_use": in_use}
     return view | {"host": console.host, "port": console.port} if placed else view
 
 

@@ -52,6 +52,13 @@ class Routes:
         """
         self._add("POST", template, handler, status, schema)
 
+    def delete(self, template: str, handler: Handler, status: int) -> None:
+        """``DELETE`` of a template.
+
+        :param status: of the answer when all is well.
+        """
+        self._add("DELETE", template, handler, status, None)
+
     def _add(
         self, method: str, template: str, handler: Handler, status: int, schema: Schema | None
     ) -> None:
@@ -69,12 +76,17 @@ class Routes:
         self.app.route(rule, methods=[method], endpoint=f"{method} {template}")(endpoint)
 
 
+def is_uuid(text: str) -> bool:
+    """Whether this is a UUID in the canonical form, the only one that is looked up."""
+    return _UUID.fullmatch(text) is not None
+
+
 def instance_id(server_id: str) -> str:
     """The uuid in a path.
 
     :raises consoled.errors.NotFound: it is not a UUID in its canonical form,
         so no instance has it.
     """
-    if not _UUID.fullmatch(server_id):
+    if not is_uuid(server_id):
         raise NotFound("There is no such instance; an instance's id is a UUID in lower case.")
     return server_id

@@ -51,6 +51,8 @@ class Rule(enum.StrEnum):
     SERVERS_REVEAL = "consoled:servers:reveal"
     CONSOLES_LIST = "consoled:consoles:list"
     TOKENS_CREATE = "consoled:tokens:create"
+    SESSIONS_LIST = "consoled:sessions:list"
+    SESSIONS_DELETE = "consoled:sessions:delete"
 
 
 _LIST: policy.Operation = {"method": "GET", "path": "/v1/servers"}
@@ -60,6 +62,11 @@ _TOKENS: list[policy.Operation] = [
     {"method": "POST", "path": "/v1/servers/{server_id}/consoles/{index}/tokens"},
     {"method": "POST", "path": "/v2/{tenant_id}/servers/{server_id}/get-serial-console"},
     {"method": "POST", "path": "/v3/servers/{server_id}/get-serial-console"},
+]
+_SESSIONS: policy.Operation = {"method": "GET", "path": "/v1/sessions"}
+_END: list[policy.Operation] = [
+    {"method": "DELETE", "path": "/v1/sessions/{session_id}"},
+    {"method": "DELETE", "path": "/v1/servers/{server_id}/sessions"},
 ]
 
 DEFAULTS: tuple[policy.RuleDefault, ...] = (
@@ -110,6 +117,18 @@ DEFAULTS: tuple[policy.RuleDefault, ...] = (
         f"rule:{PROJECT_MEMBER} or rule:{ADMIN}",
         "Get a URL with a token that opens a console, whichever route it is asked by.",
         _TOKENS,
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.SESSIONS_LIST.value,
+        f"rule:{PROJECT_READER} or rule:{ADMIN}",
+        "See the sessions on an instance's consoles: who holds which, and since when.",
+        [_SESSIONS, _CONSOLES],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.SESSIONS_DELETE.value,
+        f"rule:{PROJECT_MEMBER} or rule:{ADMIN}",
+        "Disconnect a session, or all of an instance.",
+        _END,
     ),
 )
 

@@ -65,9 +65,19 @@ class ApiClient:
 
         :raises consoled.cli.failure.Failure: the API is away, or refuses.
         """
-        value = self._member("GET", route, member)
+        return self._list("GET", route, member)
+
+    def delete_list(self, route: str, member: str) -> list[dict[str, Any]]:
+        """The objects that a DELETE ends.
+
+        :raises consoled.cli.failure.Failure: as of :meth:`get_list`.
+        """
+        return self._list("DELETE", route, member)
+
+    def _list(self, method: str, route: str, member: str) -> list[dict[str, Any]]:
+        value = self._member(method, route, member)
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            raise self._strange("GET", route)
+            raise self._strange(method, route)
         return value
 
     def post(self, route: str, member: str) -> dict[str, Any]:

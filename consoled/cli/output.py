@@ -89,6 +89,8 @@ def cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(cell, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return printable(str(value))
 
 

@@ -21,6 +21,7 @@ SERVERS = (
 CONSOLES = (
     Column("index", "INDEX"),
     Column("type", "TYPE"),
+    Column("in_use", "IN USE"),
     Column("host", "HOST"),
     Column("port", "PORT"),
 )

@@ -2,13 +2,15 @@
 
 A generation grows each time a place is given to a console that did not have it, and is
 kept for ever: a token of an older generation never opens what stands there now.
+
+A console gets its lease row here, in the transaction that makes it.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, and_, bindparam, insert, null, select, update
 
-from consoled.db.tables import console_ports, port_generations
+from consoled.db.tables import console_leases, console_ports, port_generations
 from consoled.model import Console
 
 _of_console = and_(
@@ -55,16 +57,13 @@ def claim(connection: Connection, instance_uuid: str, console: Console, port: in
     connection.execute(_DISPLACE, place)
     new = {"host": console.host, "port": port, "generation": generation}
     if found is None:
-        connection.execute(
-            insert(console_ports),
-            {
-                "instance_uuid": instance_uuid,
-                "console_type": console.type,
-                "port_index": console.index,
-                "options": {},
-                **new,
-            },
-        )
+        row = {
+            "instance_uuid": instance_uuid,
+            "console_type": console.type,
+            "port_index": console.index,
+        }
+        connection.execute(insert(console_ports), {**row, "options": {}, **new})
+        connection.execute(insert(console_leases), {**row, "epoch": 0})
     else:
         connection.execute(_MOVE, {**key, **new})
     return generation

@@ -12,8 +12,10 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -118,3 +120,45 @@ console_auth_tokens = Table(
     **_MARIADB,
 )
 """The specification's ConsoleAuthToken: hashes only, never a clear token."""
+
+console_leases = Table(
+    "console_leases",
+    metadata,
+    Column("instance_uuid", String(36), primary_key=True),
+    Column("console_type", String(32), primary_key=True),
+    Column("port_index", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("replica_id", String(36), index=True),
+    Column("session_id", String(36), index=True),
+    Column("user_id", String(255)),
+    Column("project_id", String(255)),
+    Column("since", BigInteger),
+    Column("wanted", String(255)),
+    Column("wanted_by", String(255)),
+    ForeignKeyConstraint(
+        ["instance_uuid", "console_type", "port_index"],
+        ["console_ports.instance_uuid", "console_ports.console_type", "console_ports.port_index"],
+        # The convention's name is longer than PostgreSQL and MariaDB take.
+        name="fk_console_leases_console_ports",
+        ondelete="CASCADE",
+    ),
+    **_MARIADB,
+)
+"""Who holds each console's wire; one row a console, made with it at epoch 0.
+
+``replica_id`` is null while nobody does. It has no foreign key: its check would lock the
+replica's row, where the heartbeat writes. ``since`` is for people only. ``wanted`` is the
+reason of a requested disconnect, ``wanted_by`` who asks.
+"""
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("cell", String(255), nullable=False),
+    Column("url", String(1024), nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("dead", Boolean, nullable=False),
+    **_MARIADB,
+)
+"""The daemons of the cell, a new row for each start; ``dead`` never goes back."""

@@ -30,6 +30,12 @@ class SessionBook:
             for deferred in waiting:
                 deferred.callback(None)
 
+    def end(self, session_id: str, code: int, reason: str) -> None:
+        """Ends one session, if it is here."""
+        session = self._open.get(session_id)
+        if session is not None:
+            session.ended(code, reason)
+
     def end_all(self, code: int, reason: str) -> Deferred[None]:
         """Ends every session; fires when the last socket is gone."""
         for session in list(self._open.values()):

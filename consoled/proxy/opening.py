@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from consoled.errors import BackendUnreachable, InstanceNotRunning, NotFound, TokenInvalid
 from consoled.interfaces import Driver, Leases, Transport
+from consoled.leasing.values import Holder
 from consoled.model import Console, ConsoleAuthToken, Instance
 from consoled.proxy.line import Leg, LegFactory, Line
 
@@ -76,7 +77,8 @@ class Opener:
         except NotFound:
             raise TokenInvalid("The instance of this URL does not exist any more.") from None
         console = console_of(token, instance)
-        lease = await self.leases.take(instance.uuid, console.index, session_id)
+        holder = Holder(token.user_id, token.project_id)
+        lease = await self.leases.take(instance.uuid, console.index, session_id, holder=holder)
         try:
             leg = await self._dial(instance, console)
         except BaseException:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from backends import backend, echo
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from consoled.db import schema
@@ -101,7 +102,9 @@ def test_json_is_the_api_s(daemon: Daemon) -> None:
     done = local(daemon, "server", "list", "--format", "json")
     assert json.loads(done.stdout) == daemon.request("GET", "/v1/servers").body["servers"]
     done = remote(daemon, MEMBER_KEY, "--format", "json", "server", "consoles", "web-1")
-    assert json.loads(done.stdout) == [{"index": i, "type": "serial"} for i in (0, 1)]
+    assert json.loads(done.stdout) == [
+        {"index": i, "type": "serial", "in_use": False} for i in (0, 1)
+    ]
 
 
 def test_what_a_member_sees(daemon: Daemon, tmp_path: Path) -> None:
@@ -120,10 +123,31 @@ def test_what_a_member_sees(daemon: Daemon, tmp_path: Path) -> None:
 def test_consoles(daemon: Daemon, console_port: int) -> None:
     """An administrator sees where the consoles listen; a server without any says so."""
     lines = local(daemon, "server", "consoles", "web-1").stdout.splitlines()
-    assert lines[0].split() == ["INDEX", "TYPE", "HOST", "PORT"]
-    assert lines[1].split() == ["0", "serial", "127.0.0.1", str(console_port)]
+    assert lines[0].split() == ["INDEX", "TYPE", "IN", "USE", "HOST", "PORT"]
+    assert lines[1].split() == ["0", "serial", "no", "127.0.0.1", str(console_port)]
     bare = local(daemon, "server", "consoles", "bare")
     assert (bare.returncode, bare.stdout, bare.stderr) == (0, "", "This server has no consoles.\n")
+
+
+def test_sessions(daemon: Daemon) -> None:
+    """A session is listed, and disconnected with the reason, by its id and by its server."""
+    for words in (["SESSION"], ["--server", "web-1"]):
+        url = local(daemon, "get-serial-console", "web-1").stdout.strip()
+        with connect(url.replace("http://", "ws://"), compression=None) as client:
+            client.send(b"x")
+            assert client.recv(20) == b"x"
+            (session,) = json.loads(local(daemon, "session", "list", "--format", "json").stdout)
+            chosen = [session["id"] if word == "SESSION" else word for word in words]
+            done = local(daemon, "session", "kill", *chosen)
+            assert session["id"] in done.stdout
+            with pytest.raises(ConnectionClosed) as caught:
+                client.recv(20)
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 4410
+        daemon.wait_for_event("session_ended", session_id=session["id"])
+    done = local(daemon, "session", "kill")
+    assert done.returncode == 2
+    assert "name one SESSION" in done.stderr
 
 
 def test_the_url_opens_the_console(daemon: Daemon) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from attrs import Factory, define, field, frozen
-from fakes import FakeAuthority, FakeDriver, FakeIdentity
+from fakes import FakeAuthority, FakeDirectory, FakeDriver, FakeIdentity
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -105,6 +105,7 @@ class ApiClient:
     driver: FakeDriver = field(factory=FakeDriver)
     authority: FakeAuthority = field(factory=FakeAuthority)
     identity: FakeIdentity = field(factory=FakeIdentity)
+    directory: FakeDirectory = field(factory=FakeDirectory)
     policy_file: Path | None = None
     enabled: bool = True
     key: str | None = "member-key"
@@ -117,6 +118,7 @@ class ApiClient:
             driver=self.driver,
             policy=PolicyEnforcer(InlineWorker(), self.policy_file),
             authority=self.authority,
+            directory=self.directory,
             enabled=self.enabled,
             base_url=BASE_URL,
         )

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from consoled.errors import NotFound, TokenInvalid, Unauthorized
+from consoled.leasing.values import LeaseRow
 from consoled.model import (
     Caller,
     Console,
@@ -169,6 +170,41 @@ class FakeAuthority:
             if issued.clear == clear:
                 return succeed(issued.token)
         return fail(TokenInvalid("The token is unknown or has expired."))
+
+
+@define
+class FakeDirectory:
+    """The sessions of a cell, in memory.
+
+    :ivar rows: what is held.
+    :ivar requests: the requested disconnects: by, reason, which.
+    """
+
+    rows: list[LeaseRow] = field(factory=list)
+    requests: list[tuple[str, str, dict[str, str | None]]] = field(factory=list)
+
+    def sessions(self, instance_uuid: str | None = None) -> Deferred[list[LeaseRow]]:
+        """All, or those of one instance."""
+        return succeed([r for r in self.rows if instance_uuid in (None, r.key.instance_uuid)])
+
+    def request_disconnect(
+        self,
+        by: str,
+        reason: str,
+        *,
+        session_id: str | None = None,
+        instance_uuid: str | None = None,
+    ) -> Deferred[list[LeaseRow]]:
+        """Remembers the request; the rows that it is about."""
+        self.requests.append((by, reason, {"session": session_id, "instance": instance_uuid}))
+        return succeed(
+            [
+                r
+                for r in self.rows
+                if session_id in (None, r.session_id)
+                and instance_uuid in (None, r.key.instance_uuid)
+            ]
+        )
 
 
 @define

@@ -51,11 +51,15 @@ def test_one_server() -> None:
 def test_the_consoles_of_a_server() -> None:
     """A caller sees indexes, an admin the places behind them too."""
     assert ApiClient(key="reader-key").get(f"{SERVER}/consoles").json == {
-        "consoles": [{"index": 0, "type": "serial"}, {"index": 1, "type": "serial"}]
+        "consoles": [
+            {"index": 0, "type": "serial", "in_use": False},
+            {"index": 1, "type": "serial", "in_use": False},
+        ]
     }
     assert ApiClient(key="admin-key").get(f"{SERVER}/consoles").json["consoles"][1] == {
         "index": 1,
         "type": "serial",
+        "in_use": False,
         "host": "192.0.2.1",
         "port": 10001,
     }

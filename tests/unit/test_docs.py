@@ -17,6 +17,7 @@ from klein import Klein
 from consoled.api.native import NativeApi
 from consoled.api.nova import NovaApi
 from consoled.api.routes import Routes
+from consoled.api.sessions import SessionsApi
 from consoled.compute.inventory import parse_inventory
 from consoled.log import FIELDS
 from consoled.options import list_opts, load
@@ -116,6 +117,7 @@ def test_every_route_is_documented() -> None:
     routes = Routes(app, cast(Any, None))
     NovaApi(cast(Any, None)).mount(routes)
     NativeApi(cast(Any, None)).mount(routes)
+    SessionsApi(cast(Any, None)).mount(routes)
     rules = [
         f"{method} {rule.rule.replace('<', '{').replace('>', '}')}"
         for rule in app.url_map.iter_rules()

@@ -15,6 +15,7 @@ from fakes import (
     STOPPED,
     WEB_1,
     FakeAuthority,
+    FakeDirectory,
     FakeDriver,
     make_instance,
     result,
@@ -52,11 +53,13 @@ def make_issuer(
     authority: TokenAuthority | None = None,
     policy_file: Path | None = None,
     enabled: bool = True,
+    directory: FakeDirectory | None = None,
 ) -> ConsoleIssuer:
     return ConsoleIssuer(
         driver=driver or FakeDriver(),
         policy=PolicyEnforcer(InlineWorker(), policy_file),
         authority=authority or FakeAuthority(),
+        directory=directory or FakeDirectory(),
         enabled=enabled,
         base_url=BASE_URL,
     )
@@ -201,9 +204,9 @@ def test_consoles_without_a_port_are_passed_over() -> None:
     mixed = make_instance(
         WEB_1, "web-1", consoles=(Console(0, "h", None, "pty"), Console(3, "h", 10003))
     )
-    assert choose_console(mixed, None).index == 3
+    assert choose_console(mixed, None, [], MEMBER).index == 3
     with pytest.raises(BadRequest, match=r"Console 0 .* not a TCP serial port"):
-        choose_console(mixed, 0)
+        choose_console(mixed, 0, [], MEMBER)
 
 
 def test_a_base_url_with_a_query_keeps_it() -> None:

@@ -33,8 +33,8 @@ MEMBER = Caller("mia", "demo", frozenset({"member"}))
 READER = Caller("ron", "demo", frozenset({"reader"}))
 NOBODY = Caller("ned", "demo", frozenset())
 
-READ = (Rule.SERVERS_LIST, Rule.SERVERS_SHOW, Rule.CONSOLES_LIST)
-WRITE = (Rule.TOKENS_CREATE,)
+READ = (Rule.SERVERS_LIST, Rule.SERVERS_SHOW, Rule.CONSOLES_LIST, Rule.SESSIONS_LIST)
+WRITE = (Rule.TOKENS_CREATE, Rule.SESSIONS_DELETE)
 OPERATE = (Rule.SERVERS_SHOW_PLACE,)
 
 

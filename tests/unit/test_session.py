@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 from fakes import WEB_1, FakeDriver, make_instance, result
+from memory_leases import MemoryLeases
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
@@ -14,9 +15,9 @@ from twisted.python.failure import Failure
 from wires import Wire, answer_dial
 
 from consoled.errors import Unavailable
+from consoled.leasing.values import Holder
 from consoled.model import ConsoleAuthToken, InstanceState
 from consoled.proxy.gate import CREDIT_WINDOW
-from consoled.proxy.leases import MemoryLeases
 from consoled.proxy.opening import OpenConsole, Opener
 from consoled.proxy.session import EARLY_INPUT, SessionCore, SessionInputs, begin_session
 from consoled.transports.tcp import TCPTransport
@@ -91,7 +92,7 @@ class Bench:
     @property
     def free(self) -> bool:
         """Whether the console's lease is free."""
-        lease = self.leases.take(WEB_1, 0, "probe")
+        lease = self.leases.take(WEB_1, 0, "probe", holder=Holder())
         outcome: list[object] = []
         lease.addBoth(outcome.append)
         if isinstance(outcome[0], Failure):

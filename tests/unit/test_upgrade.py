@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from attrs import define, field
 from fakes import WEB_1, FakeAuthority, FakeDriver, make_instance, result
+from memory_leases import MemoryLeases
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
@@ -21,7 +22,6 @@ from consoled.http.channel import BoundedSite
 from consoled.model import Caller
 from consoled.proxy.book import SessionBook
 from consoled.proxy.forwarded import TrustedProxies
-from consoled.proxy.leases import MemoryLeases
 from consoled.proxy.opening import Opener
 from consoled.proxy.origin import OriginRules
 from consoled.proxy.paths import Layout

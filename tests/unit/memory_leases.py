@@ -1,4 +1,4 @@
-"""Leases of one replica: an in-memory book, so that a port is never dialled twice."""
+"""Leases in memory: as many as the tests of a session need of the cell database's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from consoled.errors import ConsoleBusy
 from consoled.interfaces import Lease
+from consoled.leasing.values import Holder
 
 
 @define(eq=False)
@@ -25,16 +26,14 @@ class MemoryLease:
 
 @define
 class MemoryLeases:
-    """The book of a cell with one replica.
-
-    The next replica's sessions are not in it: cells with several replicas need
-    the leases of the cell database.
-    """
+    """The book of a cell with one replica (an interfaces.Leases)."""
 
     _held: dict[tuple[str, int], MemoryLease] = field(factory=dict, init=False)
     _epoch: int = field(default=0, init=False)
 
-    def take(self, instance_uuid: str, index: int, session_id: str) -> Deferred[Lease]:
+    def take(
+        self, instance_uuid: str, index: int, session_id: str, *, holder: Holder
+    ) -> Deferred[Lease]:
         """The console's lease for that session.
 
         :raises consoled.errors.ConsoleBusy: another session holds it.

@@ -1,0 +1,103 @@
+"""Who is on which console, and how to disconnect them.
+
+``GET /v1/sessions`` 200::
+
+    {"sessions": [{"id": "8c1f...", "server_id": "2f9e...", "console_index": 0,
+                   "console_type": "serial", "user_id": "mia", "project_id": "demo",
+                   "since": "2026-01-01T00:00:00Z"}]}
+
+The sessions on the instances that the caller may see; for admins all of the
+cell. The id opens nothing; it only names the session.
+
+``DELETE /v1/sessions/{session_id}`` and ``DELETE /v1/servers/{server_id}/sessions``
+202::
+
+    {"sessions": [{...}]}
+
+with the sessions that end now, whichever replica they are in: within three
+seconds their viewers are closed with 4410 and told why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from attrs import frozen
+
+from consoled.api.exchange import Call
+from consoled.api.routes import Routes, instance_id, is_uuid
+from consoled.auth.policy import Rule
+from consoled.errors import Forbidden, NotFound
+from consoled.issuing import ConsoleIssuer
+from consoled.leasing.values import LeaseRow
+
+Json = Mapping[str, Any]
+
+REASON = "You were disconnected by {by}."
+
+
+@frozen
+class SessionsApi:
+    """Handlers of the routes about sessions."""
+
+    issuer: ConsoleIssuer
+
+    def mount(self, routes: Routes) -> None:
+        """Adds the routes."""
+        routes.get("/v1/sessions", self.list_sessions)
+        routes.delete("/v1/sessions/{session_id}", self.end_session, HTTPStatus.ACCEPTED)
+        routes.delete("/v1/servers/{server_id}/sessions", self.end_sessions_of, HTTPStatus.ACCEPTED)
+
+    async def list_sessions(self, call: Call) -> Json:
+        """The sessions that the caller may see, by instance and console."""
+        rows = await self.issuer.directory.sessions()
+        visible = set()
+        for uuid in {row.key.instance_uuid for row in rows}:
+            try:
+                await self.issuer.visible(call.caller, uuid, Rule.SESSIONS_LIST)
+            except (NotFound, Forbidden):
+                continue
+            visible.add(uuid)
+        seen = [row for row in rows if row.key.instance_uuid in visible]
+        seen.sort(key=lambda row: (row.key.instance_uuid, row.key.index))
+        return {"sessions": [session_view(row) for row in seen]}
+
+    async def end_session(self, call: Call, session_id: str) -> Json:
+        """Disconnects one session."""
+        absent = NotFound("There is no such session; it may have ended already.")
+        if not is_uuid(session_id):
+            raise absent
+        rows = await self.issuer.directory.sessions()
+        row = next((row for row in rows if row.session_id == session_id), None)
+        if row is None:
+            raise absent
+        await self.issuer.visible(call.caller, row.key.instance_uuid, Rule.SESSIONS_DELETE)
+        return await self._end(call, session_id=session_id)
+
+    async def end_sessions_of(self, call: Call, server_id: str) -> Json:
+        """Disconnects all sessions of one instance."""
+        uuid = instance_id(server_id)
+        await self.issuer.visible(call.caller, uuid, Rule.SESSIONS_DELETE)
+        return await self._end(call, instance_uuid=uuid)
+
+    async def _end(self, call: Call, **which: str) -> Json:
+        by = call.caller.user_id
+        rows = await self.issuer.directory.request_disconnect(by, REASON.format(by=by), **which)
+        return {"sessions": [session_view(row) for row in rows]}
+
+
+def session_view(row: LeaseRow) -> Json:
+    """A session as JSON."""
+    since = row.since and datetime.fromtimestamp(row.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "id": row.session_id,
+        "server_id": row.key.instance_uuid,
+        "console_index": row.key.index,
+        "console_type": row.key.console_type,
+        "user_id": row.holder.user_id,
+        "project_id": row.holder.project_id,
+        "since": since,
+    }

@@ -1,0 +1,194 @@
+"""The rows of leases: who holds each console's wire.
+
+Conditional UPDATEs of the lease protocol. What they return counts after COMMIT only, and
+then only while the replica's own validity runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, bindparam, false, func, null, select, update
+
+from consoled.db import replicas as replica_rows
+from consoled.db.clock import epoch_seconds
+from consoled.db.tables import console_leases as leases
+from consoled.db.tables import replicas
+from consoled.leasing.values import Claim, ConsoleKey, Holder, LeaseRow, News
+
+REASON_LENGTH = 255
+"""What the columns hold of a requested disconnect's reason, and of who asks."""
+
+_of_console = and_(
+    leases.c.instance_uuid == bindparam("uuid"),
+    leases.c.console_type == bindparam("type"),
+    leases.c.port_index == bindparam("index"),
+)
+_still_claimed = and_(
+    _of_console,
+    leases.c.replica_id == bindparam("by"),
+    leases.c.session_id == bindparam("session"),
+    leases.c.epoch == bindparam("at"),
+)
+# A missing replica is a dead one that has been forgotten.
+_ROWS = select(leases, replicas.c.url, replicas.c.dead).join_from(
+    leases, replicas, replicas.c.id == leases.c.replica_id, isouter=True
+)
+_LOOK = _ROWS.where(_of_console)
+_TAKE = (
+    update(leases)
+    .where(_of_console, leases.c.epoch == bindparam("was"))
+    .values(
+        replica_id=bindparam("by"),
+        session_id=bindparam("session"),
+        epoch=leases.c.epoch + 1,
+        user_id=bindparam("user"),
+        project_id=bindparam("project"),
+        since=epoch_seconds(),
+        wanted=null(),
+        wanted_by=null(),
+    )
+)
+_TAKE_FREE = _TAKE.where(leases.c.replica_id.is_(None))
+_TAKE_FROM = _TAKE.where(leases.c.replica_id == bindparam("previous"))
+_RELEASE = (
+    update(leases)
+    .where(_still_claimed)
+    .values(
+        replica_id=null(),
+        session_id=null(),
+        user_id=null(),
+        project_id=null(),
+        since=null(),
+        wanted=null(),
+        wanted_by=null(),
+    )
+)
+_HOLDS = select(leases.c.epoch).where(_still_claimed)
+_HELD = (
+    select(leases, replicas.c.url, replicas.c.dead)
+    .join_from(leases, replicas, replicas.c.id == leases.c.replica_id)
+    .where(replicas.c.dead == false())
+    .order_by(leases.c.instance_uuid, leases.c.console_type, leases.c.port_index)
+)
+_of_replica = leases.c.replica_id == bindparam("by")
+_HELD_BY = _ROWS.where(_of_replica)
+_WANTED = _HELD_BY.where(leases.c.wanted.is_not(None))
+_COUNT = select(func.count()).select_from(leases).where(_of_replica)
+_WANT = (
+    update(leases)
+    .where(_still_claimed)
+    .values(wanted=bindparam("reason"), wanted_by=bindparam("who"))
+)
+
+
+def look(connection: Connection, key: ConsoleKey) -> LeaseRow | None:
+    """The console's lease as it is now, or None where there is no such console."""
+    row = connection.execute(_LOOK, _console(key)).one_or_none()
+    return None if row is None else _lease(row)
+
+
+def take(connection: Connection, claim: Claim, previous: str | None, holder: Holder) -> bool:
+    """Takes a console whose epoch is still the one before the claim's.
+
+    :param previous: the dead replica that it is taken from, or None if it is free.
+    :returns: False if somebody else was faster.
+    """
+    values = {
+        **_console(claim.key),
+        "was": claim.epoch - 1,
+        "by": claim.replica_id,
+        "session": claim.session_id,
+        "user": holder.user_id,
+        "project": holder.project_id,
+    }
+    if previous is None:
+        return connection.execute(_TAKE_FREE, values).rowcount == 1
+    return connection.execute(_TAKE_FROM, {**values, "previous": previous}).rowcount == 1
+
+
+def release(connection: Connection, claim: Claim) -> bool:
+    """Gives the console back where replica, session and epoch are still the claim's."""
+    return connection.execute(_RELEASE, _claim(claim)).rowcount == 1
+
+
+def holds(connection: Connection, claim: Claim) -> bool:
+    """Whether the claim is in force: reads back an unknown COMMIT."""
+    return connection.execute(_HOLDS, _claim(claim)).one_or_none() is not None
+
+
+def held(
+    connection: Connection, instance_uuid: str | None = None, session_id: str | None = None
+) -> list[LeaseRow]:
+    """What living replicas hold: all of it, or that of one instance or one session."""
+    statement = _HELD
+    if instance_uuid is not None:
+        statement = statement.where(leases.c.instance_uuid == instance_uuid)
+    if session_id is not None:
+        statement = statement.where(leases.c.session_id == session_id)
+    return [_lease(row) for row in connection.execute(statement)]
+
+
+def held_by(connection: Connection, replica_id: str) -> frozenset[Claim]:
+    """What the database has for one replica."""
+    rows = (_lease(row).claim for row in connection.execute(_HELD_BY, {"by": replica_id}))
+    return frozenset(claim for claim in rows if claim is not None)
+
+
+def want(
+    connection: Connection,
+    by: str,
+    reason: str,
+    session_id: str | None = None,
+    instance_uuid: str | None = None,
+) -> list[LeaseRow]:
+    """Asks the holding replicas to end one session, or all of an instance.
+
+    :param by: who asks.
+    :returns: the leases whose session will end.
+    """
+    words = {"reason": reason[:REASON_LENGTH], "who": by[:REASON_LENGTH]}
+    return [
+        row
+        for row in held(connection, instance_uuid, session_id)
+        if row.claim is not None
+        and connection.execute(_WANT, {**_claim(row.claim), **words}).rowcount == 1
+    ]
+
+
+def news(connection: Connection, replica_id: str) -> News:
+    """Everything that a poll of that replica wants to know."""
+    own = {"by": replica_id}
+    return News(
+        peers=replica_rows.peers(connection),
+        wanted=tuple(_lease(row) for row in connection.execute(_WANTED, own)),
+        held=connection.scalar(_COUNT, own) or 0,
+    )
+
+
+def _console(key: ConsoleKey) -> dict[str, Any]:
+    return {"uuid": key.instance_uuid, "type": key.console_type, "index": key.index}
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    return {
+        **_console(claim.key),
+        "by": claim.replica_id,
+        "session": claim.session_id,
+        "at": claim.epoch,
+    }
+
+
+def _lease(row: Row[Any]) -> LeaseRow:
+    return LeaseRow(
+        key=ConsoleKey(row.instance_uuid, row.port_index, row.console_type),
+        epoch=row.epoch,
+        replica_id=row.replica_id,
+        owner_dead=row.replica_id is not None and (row.dead is None or row.dead),
+        session_id=row.session_id,
+        holder=Holder(row.user_id, row.project_id),
+        since=row.since,
+        wanted=row.wanted,
+        wanted_by=row.wanted_by,
+        url=row.url,
+    )

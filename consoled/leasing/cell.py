@@ -1,0 +1,338 @@
+"""The leases of one replica, kept in the cell database.
+
+A lease is taken in two steps: a look at the console's row, and an UPDATE that finds the row
+only as it was seen. It counts after COMMIT, while this replica's standing is valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from consoled.db import leases
+from consoled.errors import ConsoleBusy, InstanceNotRunning, NotFound, Unavailable
+from consoled.interfaces import Database, Lease
+from consoled.leasing.clock import boottime
+from consoled.leasing.heart import STOPPING, Heart, make_replica_id
+from consoled.leasing.lookout import Lookout
+from consoled.leasing.standing import Standing
+from consoled.leasing.values import Claim, ConsoleKey, Holder, LeaseRow, News, Timings
+from consoled.model import SERIAL
+
+EndSession = Callable[[str, int, str], object]
+"""Ends a session of this replica: its id, a close code, a reason for people."""
+
+DISCONNECTED = 4410
+"""The close code of a forced disconnect."""
+
+ATTEMPTS = 3
+"""How often a console is looked at again that was given back at that very moment."""
+
+BUSY = "This console is in use by another session. Try again when it ends."
+GONE = "This console does not exist any more."
+TOO_LATE = "The console server has just been cut off from its database. Try again in a moment."
+
+
+@define(eq=False)
+class CellLease:
+    """One console's lease (implements :class:`consoled.interfaces.Lease`).
+
+    :ivar seized: it was taken from a dead replica: QEMU's one client slot may still be
+        occupied.
+    """
+
+    claim: Claim
+    seized: bool
+    _standing: Standing
+    _seconds: Callable[[], float] = field(repr=False)
+    _over: bool = field(default=False, init=False)
+    _asked: bool = field(default=False, init=False)
+
+    @property
+    def valid(self) -> bool:
+        """Whether bytes may move now: two comparisons and a look at the clock."""
+        return not self._over and self._seconds() < self._standing.until
+
+    @property
+    def epoch(self) -> int:
+        """How often this console was taken until now."""
+        return self.claim.epoch
+
+    def of(self, standing: Standing) -> bool:
+        """Whether it was taken in that incarnation."""
+        return self._standing is standing
+
+    def lose(self) -> None:
+        """It is not valid any more, whatever its replica's standing."""
+        self._over = True
+
+    def ask_once(self) -> bool:
+        """Whether its session is asked to end for the first time."""
+        first, self._asked = not self._asked, True
+        return first
+
+
+@define(eq=False, repr=False)
+class CellLeases:
+    """Implements :class:`consoled.interfaces.Leases` over the cell database.
+
+    :ivar cell: the cell's name.
+    :ivar url: where other replicas reach this one.
+    :ivar end: called when a session must end: fenced, disconnected, or its console is gone.
+        The session then closes its backend socket and gives its lease back.
+    :ivar clock: runs the loops.
+    :ivar seconds: the clock of validity and silence; nobody may be able to set it.
+    """
+
+    database: Database
+    cell: str
+    url: str
+    clock: IReactorTime
+    end: EndSession
+    timings: Timings = field(factory=Timings)
+    seconds: Callable[[], float] = boottime
+    make_id: Callable[[], str] = make_replica_id
+    _heart: Heart = field(init=False)
+    _lookout: Lookout = field(init=False)
+    _log: Logger = field(factory=Logger, init=False)
+    _held: dict[ConsoleKey, CellLease] = field(factory=dict, init=False)
+    _taking: set[Claim] = field(factory=set, init=False)
+    _differs: bool = field(default=False, init=False)
+    _stopping: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._heart = Heart(
+            database=self.database,
+            cell=self.cell,
+            url=self.url,
+            timings=self.timings,
+            clock=self.clock,
+            seconds=self.seconds,
+            ended=self._fence,
+            make_id=self.make_id,
+        )
+        self._lookout = Lookout(
+            database=self.database,
+            timings=self.timings,
+            clock=self.clock,
+            seconds=self.seconds,
+            own_id=lambda: self._heart.replica_id,
+            heard=self._heard,
+        )
+
+    @property
+    def replica_id(self) -> str | None:
+        """This replica's present id; None while it has none."""
+        return self._heart.replica_id
+
+    def start(self) -> None:
+        """Registers the replica; called after twistd's fork, when the database's worker runs."""
+        self._heart.start()
+        self._lookout.start()
+
+    def stop(self) -> Deferred[None]:
+        """Ends what is still held, and the replica; called before the database's worker stops.
+
+        A console whose socket nobody has closed stays in the name of the dead replica: it is
+        free at once, and whoever takes it is told that it was seized.
+        """
+        self._stopping = True
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await self._lookout.stop()
+        await self._heart.stop()
+
+    def take(
+        self,
+        instance_uuid: str,
+        index: int,
+        session_id: str,
+        *,
+        console_type: str = SERIAL,
+        holder: Holder = Holder(),  # noqa: B008  # frozen
+    ) -> Deferred[Lease]:
+        """The console's lease for that session. Cancelling leaves nothing behind.
+
+        :param holder: for whom; shown to others as far as policy lets them know.
+        :raises consoled.errors.ConsoleBusy: another session holds it.
+        :raises consoled.errors.NotFound: there is no such console any more.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+        key = ConsoleKey(instance_uuid, index, console_type)
+        answer: Deferred[Lease] = Deferred()
+
+        def taken(lease: CellLease) -> None:
+            # A cancelled answer has been called already.
+            if answer.called:
+                self.release(lease)
+            else:
+                answer.callback(lease)
+
+        def failed(failure: Failure) -> None:
+            if not answer.called:
+                answer.errback(failure)
+
+        taking = Deferred.fromCoroutine(self._take(key, session_id, holder))
+        taking.addCallbacks(taken, failed)
+        return answer
+
+    def release(self, lease: Lease) -> Deferred[None]:
+        """Gives it back; called after the backend socket is closed.
+
+        It never fails: what the database does not hear now, a later poll finds and repairs.
+        """
+        assert isinstance(lease, CellLease)
+        lease.lose()
+        key = lease.claim.key
+        if self._held.get(key) is lease:
+            del self._held[key]
+        return Deferred.fromCoroutine(self._release(lease.claim))
+
+    def sessions(self, instance_uuid: str | None = None) -> Deferred[list[LeaseRow]]:
+        """What is held now, by all living replicas of the cell.
+
+        :param instance_uuid: of this instance only.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+        return self.database.read(leases.held, instance_uuid)
+
+    def request_disconnect(
+        self,
+        by: str,
+        reason: str,
+        *,
+        session_id: str | None = None,
+        instance_uuid: str | None = None,
+    ) -> Deferred[list[LeaseRow]]:
+        """Ends one session, or all of an instance, whichever replica they are in.
+
+        :param by: the user who asks.
+        :param reason: what the disconnected viewer is told.
+        :returns: the leases whose sessions end now; an empty list where there are none.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+        if session_id is None and instance_uuid is None:
+            raise ValueError("name a session or an instance")
+        asked = self.database.run(leases.want, by, reason, session_id, instance_uuid)
+        return asked.addCallback(self._asked, by, reason)
+
+    def _asked(self, rows: list[LeaseRow], by: str, reason: str) -> list[LeaseRow]:
+        for row in rows:
+            self._disconnect(row, by, reason)
+        return rows
+
+    async def _take(self, key: ConsoleKey, session_id: str, holder: Holder) -> CellLease:
+        await self._heart.settled()
+        for _ in range(ATTEMPTS):
+            lease = await self._attempt(key, session_id, holder)
+            if lease is not None:
+                return lease
+        raise ConsoleBusy(BUSY)
+
+    async def _attempt(self, key: ConsoleKey, session_id: str, holder: Holder) -> CellLease | None:
+        standing = self._present()
+        row = await self.database.read(leases.look, key)
+        if row is None:
+            raise NotFound(GONE)
+        # One of ours that was fenced may not have closed its socket yet.
+        if not row.free or key in self._held:
+            raise _busy(row)
+        claim = Claim(key, standing.replica_id, session_id, row.epoch + 1)
+        self._taking.add(claim)
+        try:
+            if not await self._claimed(claim, row.replica_id, holder):
+                return None
+            lease = CellLease(claim, row.replica_id is not None, standing, self.seconds)
+            if lease.valid:
+                self._held[key] = lease
+                return lease
+        finally:
+            self._taking.discard(claim)
+        await self._release(claim)
+        raise Unavailable(STOPPING if self._stopping else TOO_LATE)
+
+    def _present(self) -> Standing:
+        if self._stopping:
+            raise Unavailable(STOPPING)
+        return self._heart.standing()
+
+    async def _claimed(self, claim: Claim, previous: str | None, holder: Holder) -> bool:
+        """Whether the claim is in force; an unknown COMMIT is read back."""
+        try:
+            return await self.database.run(leases.take, claim, previous, holder)
+        except Unavailable:
+            if await self.database.read(leases.holds, claim):
+                return True
+            raise
+
+    async def _release(self, claim: Claim) -> None:
+        try:
+            await self.database.run(leases.release, claim)
+        except Unavailable:
+            pass  # The poll finds it.
+        except Exception:
+            self._log.failure("giving back a console of session {id}", id=claim.session_id)
+
+    async def _heard(self, own_id: str, news: News) -> None:
+        """What a poll has found about this replica's own leases."""
+        for row in news.wanted:
+            self._disconnect(row, row.wanted_by or "", row.wanted or "")
+        # A take or release under way makes a difference too, but hardly for two polls.
+        differed, self._differs = self._differs, news.held != len(self._held)
+        if differed and self._differs:
+            await self._repair(own_id)
+
+    async def _repair(self, own_id: str) -> None:
+        """Makes the database and this process agree about what is held.
+
+        A lease without its row is lost: the instance was deleted. A row without its lease is
+        left from a COMMIT that was never heard of.
+        """
+        before = [lease for lease in self._held.values() if lease.claim.replica_id == own_id]
+        rows = await self.database.read(leases.held_by, own_id)
+        known = {lease.claim for lease in self._held.values()}
+        for lease in before:
+            if lease.claim in known and lease.claim not in rows and lease.ask_once():
+                lease.lose()
+                self._tell(lease, InstanceNotRunning.close_code, GONE)
+        for claim in rows - known - self._taking:
+            await self._release(claim)
+
+    def _disconnect(self, row: LeaseRow, by: str, reason: str) -> None:
+        lease = self._held.get(row.key)
+        if lease is not None and lease.claim == row.claim and lease.ask_once():
+            self._log.info(
+                "session {session_id} is disconnected by {by}: {reason}",
+                event="session_disconnected",
+                session_id=row.session_id,
+                by=by,
+                reason=reason,
+            )
+            self._tell(lease, DISCONNECTED, reason)
+
+    def _fence(self, standing: Standing, reason: str) -> None:
+        """Every lease of an ended incarnation is invalid already; now its session hears it."""
+        for lease in [lease for lease in self._held.values() if lease.of(standing)]:
+            self._tell(lease, Unavailable.close_code, reason)
+
+    def _tell(self, lease: CellLease, code: int, reason: str) -> None:
+        try:
+            self.end(lease.claim.session_id, code, reason)
+        except Exception:
+            self._log.failure("ending session {id}", id=lease.claim.session_id)
+
+
+def _busy(row: LeaseRow) -> ConsoleBusy:
+    return ConsoleBusy(
+        BUSY,
+        user_id=row.holder.user_id,
+        project_id=row.holder.project_id,
+        session_id=row.session_id,
+        since=row.since,
+    )

@@ -1,0 +1,121 @@
+"""The routes about sessions: who sees them, who ends them."""
+
+from __future__ import annotations
+
+import pytest
+from api_client import ApiClient
+from fakes import FOREIGN, WEB_1, FakeDirectory
+
+from consoled.leasing.values import ConsoleKey, Holder, LeaseRow
+
+MINE = "8c1fb5e2-5c6e-4f6e-9b0a-1d1f6f6b0001"
+THEIRS = "8c1fb5e2-5c6e-4f6e-9b0a-1d1f6f6b0002"
+
+
+def row(session_id: str, uuid: str, index: int = 0, user: str = "mia") -> LeaseRow:
+    """A held console."""
+    return LeaseRow(
+        key=ConsoleKey(uuid, index),
+        epoch=3,
+        replica_id="r1",
+        owner_dead=False,
+        session_id=session_id,
+        holder=Holder(user, "demo"),
+        since=1_767_225_600,
+    )
+
+
+def directory() -> FakeDirectory:
+    """One session on an own instance, one on another project's."""
+    return FakeDirectory([row(MINE, WEB_1), row(THEIRS, FOREIGN)])
+
+
+VIEW = {
+    "id": MINE,
+    "server_id": WEB_1,
+    "console_index": 0,
+    "console_type": "serial",
+    "user_id": "mia",
+    "project_id": "demo",
+    "since": "2026-01-01T00:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "ids"), [("reader-key", [MINE]), ("member-key", [MINE]), ("admin-key", [MINE, THEIRS])]
+)
+def test_the_list(key: str, ids: list[str]) -> None:
+    """A caller sees the sessions on the instances of the own project, an admin all."""
+    sessions = ApiClient(key=key, directory=directory()).get("/v1/sessions").json["sessions"]
+    assert [session["id"] for session in sessions] == ids
+    assert sessions[0] == VIEW
+
+
+def test_ending_one() -> None:
+    """A member disconnects a session of the own project, and is named to its viewer."""
+    client = ApiClient(directory=directory())
+    answer = client.ask("DELETE", f"/v1/sessions/{MINE}")
+    assert (answer.status, answer.json) == (202, {"sessions": [VIEW]})
+    assert client.directory.requests == [
+        ("mia", "You were disconnected by mia.", {"session": MINE, "instance": None})
+    ]
+
+
+def test_ending_all_of_an_instance() -> None:
+    """All sessions of an instance end at once; an instance without any is no error."""
+    client = ApiClient(directory=directory())
+    answer = client.ask("DELETE", f"/v1/servers/{WEB_1}/sessions")
+    assert (answer.status, answer.json) == (202, {"sessions": [VIEW]})
+    client = ApiClient()
+    answer = client.ask("DELETE", f"/v1/servers/{WEB_1}/sessions")
+    assert (answer.status, answer.json) == (202, {"sessions": []})
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "status"),
+    [
+        ("reader-key", f"/v1/sessions/{MINE}", 403),
+        ("reader-key", f"/v1/servers/{WEB_1}/sessions", 403),
+        ("member-key", f"/v1/sessions/{THEIRS}", 404),
+        ("member-key", f"/v1/servers/{FOREIGN}/sessions", 404),
+        ("member-key", "/v1/sessions/8c1fb5e2-5c6e-4f6e-9b0a-1d1f6f6b00ff", 404),
+        ("member-key", "/v1/sessions/nonsense", 404),
+        (None, f"/v1/sessions/{MINE}", 401),
+    ],
+)
+def test_refusals(key: str | None, path: str, status: int) -> None:
+    """Who may not end a session changes nothing, and learns nothing of other projects'."""
+    client = ApiClient(key=key, directory=directory())
+    assert client.ask("DELETE", path).status == status
+    assert client.directory.requests == []
+
+
+def test_consoles_in_use() -> None:
+    """The list of consoles says which are in use."""
+    consoles = ApiClient(directory=directory()).get(f"/v1/servers/{WEB_1}/consoles").json
+    assert [console["in_use"] for console in consoles["consoles"]] == [True, False]
+
+
+def test_the_next_free_console() -> None:
+    """get-serial-console gives the next console that is not in use (bug 1425640)."""
+    client = ApiClient(directory=directory())
+    client.post(f"/v3/servers/{WEB_1}/get-serial-console", b"")
+    assert [issued.token.index for issued in client.authority.issued] == [1]
+
+
+def test_an_own_console_again() -> None:
+    """Where all are in use and one is the caller's own, that one is given again."""
+    held = FakeDirectory([row(MINE, WEB_1, 0, "zoe"), row(THEIRS, WEB_1, 1, "mia")])
+    client = ApiClient(directory=held)
+    client.post(f"/v3/servers/{WEB_1}/get-serial-console", b"")
+    assert [issued.token.index for issued in client.authority.issued] == [1]
+
+
+def test_no_free_console() -> None:
+    """Where others hold all of them: 409, no free serial port."""
+    held = FakeDirectory([row(MINE, WEB_1, 0, "zoe"), row(THEIRS, WEB_1, 1, "zoe")])
+    client = ApiClient(directory=held)
+    answer = client.post(f"/v3/servers/{WEB_1}/get-serial-console", b"")
+    assert answer.status == 409
+    assert "no free serial port" in answer.json["conflictingRequest"]["message"]
+    assert client.authority.issued == []
