@@ -93,6 +93,8 @@ class ConsoleAuthToken:
     :ivar generation: the generation of (host, port) at issue.
     :ivar access_url: the base URL that the token was handed out with (no token in it).
     :ivar expires: seconds since the epoch, in the database's time.
+    :ivar options: what else there is to know on the way to the console (specification:
+        usetls, internal_access_path, mode...).
     """
 
     token_hash: str
@@ -106,6 +108,7 @@ class ConsoleAuthToken:
     project_id: str | None = None
     user_id: str | None = None
     console_type: str = SERIAL
+    options: Mapping[str, str | int | bool] = field(factory=dict, hash=False)
 
     @property
     def token_id(self) -> str:

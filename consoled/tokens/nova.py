@@ -1,0 +1,89 @@
+"""The token authority over nova's own table: consoled stands in for nova-serialproxy.
+
+A URL that nova hands out opens here, and nova's own services accept what consoled issues
+(reference: nova-contract, "Token storage"): a UUID4 in clear, its SHA-256 in the table,
+reusable until it expires. nova deletes expired rows itself.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+
+from consoled.db import nova_tables
+from consoled.errors import Conflict
+from consoled.interfaces import Database, Driver
+from consoled.model import Caller, Console, ConsoleAuthToken, Instance, IssuedToken, hash_token
+from consoled.tokens.objects import FieldError, TokenObject
+from consoled.tokens.places import PlaceBinder, invalid
+
+log = Logger()
+
+# nova's are UUIDs; a token of a later nova may look different, and only its hash counts.
+_POSSIBLE = re.compile(r"[!-~]{1,512}", re.ASCII)
+
+
+@frozen
+class NovaAuthority:
+    """Implements :class:`consoled.interfaces.TokenAuthority`.
+
+    :ivar database: a nova cell database (``[nova] connection``), not the cell's own.
+    :ivar driver: says where the instance's consoles are; the one that opens them.
+    :ivar ttl: seconds that a token is valid (``[consoleauth] token_ttl``).
+    """
+
+    database: Database
+    driver: Driver
+    ttl: int
+
+    def issue(
+        self, instance: Instance, console: Console, caller: Caller, access_url: str
+    ) -> Deferred[IssuedToken]:
+        """A new token for one console; nova has no room for who asked.
+
+        :raises consoled.errors.Conflict: the console has no port now.
+        :raises consoled.errors.NotFound: nova does not have the instance in this cell.
+        :raises consoled.errors.Unavailable: nova's database is away.
+        """
+        if console.port is None:
+            return fail(Conflict(f"Console {console.index} of {instance.name} has no port now."))
+        return Deferred.fromCoroutine(self._issue(instance, console, access_url))
+
+    def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:
+        """What the token opens, now that its instance runs and has a console at its place.
+
+        :raises consoled.errors.TokenInvalid: unknown, expired, not a serial console's, or
+            the place is not that instance's any more.
+        :raises consoled.errors.InstanceNotRunning: the instance has no live serial ports.
+        :raises consoled.errors.Unavailable: nova's database or the driver is away.
+        """
+        if not _POSSIBLE.fullmatch(clear):
+            return fail(invalid())
+        return Deferred.fromCoroutine(self._validate(hash_token(clear)))
+
+    async def _issue(self, instance: Instance, console: Console, access_url: str) -> IssuedToken:
+        clear = str(uuid.uuid4())
+        hashed = hash_token(clear)
+        token = TokenObject(
+            instance_uuid=instance.uuid,
+            console_type=console.type,
+            host=console.host,
+            port=console.port,
+            access_url=access_url,
+        )
+        stored = await self.database.run(nova_tables.add, token, hashed, self.ttl)
+        return IssuedToken(clear, stored.bound(console.index, hashed))
+
+    async def _validate(self, hashed: str) -> ConsoleAuthToken:
+        try:
+            found = await self.database.read(nova_tables.find, hashed)
+        except FieldError as error:
+            log.warn("nova's token {token_id}: {fault}", token_id=hashed[:12], fault=str(error))
+            raise invalid() from None
+        if found is None:
+            raise invalid()
+        return await PlaceBinder(self.driver).bind(found, hashed)

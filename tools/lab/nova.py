@@ -1,0 +1,146 @@
+"""nova itself, from its released package, in an environment of its own.
+
+consoled never imports nova. Its tests do, in other processes: nova's own classes read what
+consoled wrote, and write what consoled reads. The environment and the empty cell database
+are built once and kept in ``~/.cache/consoled-tests``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.lab.errors import LabError
+
+VERSION = "34.0.0"
+KEPT = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "consoled-tests"
+CALLS = Path(__file__).with_name("nova_calls.py")
+
+POWER_RUNNING = 1
+POWER_SHUTDOWN = 4
+"""nova's words for an instance's power state."""
+
+_CONF = """\
+[DEFAULT]
+state_path = {folder}
+transport_url = fake://
+[database]
+connection = sqlite:///{folder}/cell.sqlite
+[api_database]
+connection = sqlite:///{folder}/api.sqlite
+[oslo_concurrency]
+lock_path = {folder}
+"""
+
+
+class Nova:
+    """A nova cell with an empty database, in a folder of its own.
+
+    :raises tools.lab.errors.LabError: nova cannot be installed, or its schema not be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        home = install()
+        self._python = home / "bin/python"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(home / "cell.sqlite", self.database)
+        self._conf = folder / "nova.conf"
+        self._conf.write_text(_CONF.format(folder=folder))
+
+    @property
+    def database(self) -> Path:
+        """The file of its cell database."""
+        return self.folder / "cell.sqlite"
+
+    @property
+    def connection(self) -> str:
+        """The value for ``[nova] connection``."""
+        return f"sqlite:///{self.database}"
+
+    def add_instance(
+        self, uuid: str, *, name: str = "web", host: str = "rack1", power_state: int = POWER_RUNNING
+    ) -> None:
+        """A row in nova's table of instances; there is no compute service to make one."""
+        with sqlite3.connect(self.database) as connection:
+            connection.execute(
+                "INSERT INTO instances (uuid, project_id, user_id, display_name, host,"
+                " power_state, vm_state, deleted) VALUES (?, 'demo', 'mia', ?, ?, ?, 'active', 0)",
+                (uuid, name, host, power_state),
+            )
+
+    def set_power_state(self, uuid: str, power_state: int) -> None:
+        """What nova's compute service writes when a guest starts or stops."""
+        with sqlite3.connect(self.database) as connection:
+            connection.execute(
+                "UPDATE instances SET power_state = ? WHERE uuid = ?", (power_state, uuid)
+            )
+
+    def call(self, *calls: Mapping[str, Any]) -> list[Any]:
+        """What nova's own classes answer, call by call; see :mod:`tools.lab.nova_calls`.
+
+        :raises tools.lab.errors.LabError: they raised something.
+        """
+        done = _run(
+            [self._python, "-P", CALLS, "--config-file", self._conf],
+            input=json.dumps(calls),
+            env=_environment(),
+        )
+        answers: list[Any] = json.loads(done.stdout.splitlines()[-1])
+        return answers
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return kept | {"OS_NOVA_DISABLE_EVENTLET_PATCHING": "1"}
+
+
+def install() -> Path:
+    """The folder of nova's environment; the first caller makes it (minutes), others wait.
+
+    :raises tools.lab.errors.LabError: nova cannot be installed, or its schema not be made.
+    """
+    home = KEPT / f"nova-{VERSION}-py{sys.version_info[0]}.{sys.version_info[1]}"
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with (KEPT / f"{home.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "ready").exists():
+            shutil.rmtree(home, ignore_errors=True)
+            venv.create(home, with_pip=True)
+            pip: list[str | Path] = [
+                home / "bin/python",
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--no-compile",
+            ]
+            _run([*pip, f"nova=={VERSION}"])
+            _make_schema(home)
+            (home / "ready").touch()
+    return home
+
+
+def _make_schema(home: Path) -> None:
+    conf = home / "schema.conf"
+    conf.write_text(_CONF.format(folder=home))
+    manage = home / "bin/nova-manage"
+    _run([manage, "--config-file", conf, "db", "sync", "--local_cell"], env=_environment())
+
+
+def _run(argv: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    words = [str(word) for word in argv]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        tail = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
+        raise LabError(f"{' '.join(words)} failed with {done.returncode}:\n{tail}")
+    return done
