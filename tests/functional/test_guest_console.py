@@ -98,7 +98,7 @@ def test_second_port(daemon: Daemon, guest: Guest, page: ConsolePage) -> None:
 
 def test_flood_and_interrupt(daemon: Daemon, guest: Guest, page: ConsolePage) -> None:
     """A flooding guest leaves the page alive, and ^C stops it (faults.md F2, F4)."""
-    page.open(daemon.console_url(guest.uuid))
+    page.open(daemon.console_url(guest.uuid, 0))
     page.expect_state(re.compile("^Connected"))
     page.type("clear; yes flooded\n")
     page.expect_text("flooded")
@@ -109,7 +109,7 @@ def test_flood_and_interrupt(daemon: Daemon, guest: Guest, page: ConsolePage) ->
 
 def test_reload_keeps_the_console(daemon: Daemon, guest: Guest, page: ConsolePage) -> None:
     """A reload finds its console again, though the token is not in the address any more."""
-    page.open(daemon.console_url(guest.uuid))
+    page.open(daemon.console_url(guest.uuid, 0))
     page.expect_state(re.compile("^Connected"))
     page.page.reload()
     page.expect_state(re.compile("^Connected"))
@@ -121,10 +121,10 @@ def test_second_viewer_is_told(
     daemon: Daemon, guest: Guest, page: ConsolePage, browser: Browser
 ) -> None:
     """A second person is told that the console is in use; the first goes on; then it is free."""
-    page.open(daemon.console_url(guest.uuid))
+    page.open(daemon.console_url(guest.uuid, 0))
     page.expect_state(re.compile("^Connected"))
     with console_page(browser) as second:
-        second.open(daemon.console_url(guest.uuid))
+        second.open(daemon.console_url(guest.uuid, 0))
         second.expect_state(re.compile("^Ended: .*in use"))
         page.type("clear; echo mine $((40 + 2))\n")
         page.expect_text("mine 42")

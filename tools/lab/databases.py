@@ -116,7 +116,7 @@ class PrivateServer(ABC):
             self._process = KeptProcess(
                 self._as_user(self._serve()),
                 self.log,
-                env={**os.environ, "NOTIFY_SOCKET": str(notices), "HOME": str(self.folder)},
+                env={**self._environment(), "NOTIFY_SOCKET": str(notices)},
                 cwd=self.folder,
             )
             try:
@@ -143,7 +143,7 @@ class PrivateServer(ABC):
         done = subprocess.run(
             self._as_user(self._initialize()),
             cwd=self.folder,
-            env={**os.environ, "HOME": str(self.folder)},
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -155,6 +155,10 @@ class PrivateServer(ABC):
                 f"{self.name} cannot make its data folder {self.data}:\n"
                 f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
             )
+
+    def _environment(self) -> dict[str, str]:
+        # MariaDB deletes others' temporary tables at its start: nobody shares a folder.
+        return {**os.environ, "HOME": str(self.folder), "TMPDIR": str(self.folder)}
 
     def _as_user(self, argv: Sequence[str | Path]) -> list[str | Path]:
         if self._user is None:
