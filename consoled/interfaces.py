@@ -114,6 +114,14 @@ class Lease(Protocol):
     def valid(self) -> bool:
         """Whether it still holds now; asked for each chunk, so it must be cheap."""
 
+    @property
+    def epoch(self) -> int:
+        """A number that grows with each lease of that console."""
+
+    @property
+    def seized(self) -> bool:
+        """Whether it was taken from a replica that died: its socket may still be open."""
+
 
 class Leases(Protocol):
     """Hands out leases, one per console."""

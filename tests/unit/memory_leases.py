@@ -22,6 +22,7 @@ class MemoryLease:
     session_id: str
     epoch: int
     valid: bool = True
+    seized: bool = False
 
 
 @define
