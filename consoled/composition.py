@@ -80,13 +80,11 @@ def compose(
     :param observer: writes the log.
     :raises consoled.errors.ConfigError: one line for the operator.
     """
-    check(settings)
-    keys_made = ensure_keys_file(settings.api.keys_file)
     composer = _Composer(settings, reactor, read_settings)
     cell = composer.compose(observer)
     if settings.serial_console.record:
         log.warn("[serial_console] record is on, but this version of consoled cannot record yet")
-    if keys_made:
+    if composer.keys_made:
         log.info(
             "made {path} with one admin key", event="keys_file_made", path=settings.api.keys_file
         )
@@ -94,7 +92,10 @@ def compose(
 
 
 class _Composer:
-    """Holds the parts while they are put together."""
+    """Holds the parts while they are put together.
+
+    What only reads comes first: where that is refused, nothing has been written.
+    """
 
     def __init__(
         self, settings: Settings, reactor: Any, read_settings: Callable[[], Settings]
@@ -102,17 +103,19 @@ class _Composer:
         self.settings = settings
         self.reactor = reactor
         self.read_settings = read_settings
+        self.layout = Layout.of(settings.serial_console.base_url)
+        self.files_worker = ThreadWorker(reactor, "files", 1)
+        self.driver = self._driver()
+        self.policy_worker = ThreadWorker(reactor, "policy", 1)
+        self.policy = PolicyEnforcer(self.policy_worker, settings.oslo_policy.policy_file)
         engine = make_engine(settings.database.connection)
+        self.keys_made = ensure_keys_file(settings.api.keys_file)
+        self.identity = StaticIdentity.open(settings.api.keys_file, self.files_worker)
         schema.prepare(engine)
         engine.dispose()
         writers = 1 if engine.dialect.name == "sqlite" else 8
         self.database_worker = ThreadWorker(reactor, "database", writers)
-        self.files_worker = ThreadWorker(reactor, "files", 1)
         self.database = CellDatabase(engine, self.database_worker)
-        self.driver = self._driver()
-        self.identity = StaticIdentity.open(settings.api.keys_file, self.files_worker)
-        self.policy_worker = ThreadWorker(reactor, "policy", 1)
-        self.policy = PolicyEnforcer(self.policy_worker, settings.oslo_policy.policy_file)
         self.authority = DatabaseAuthority(
             self.database, settings.consoleauth.token_ttl, self.driver.name
         )
@@ -248,7 +251,7 @@ class _Composer:
 
     def _proxy_listener(self, public: Public, upgrades: Upgrades) -> Listener:
         group, console = self.settings.serial_console, self.settings.console
-        site = BoundedSite(ProxyResource(Layout.of(group.base_url), public, upgrades), self.reactor)
+        site = BoundedSite(ProxyResource(self.layout, public, upgrades), self.reactor)
         factory: IProtocolFactory = site
         if group.cert is not None:
             tls = TLSSettings(
