@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -112,6 +113,7 @@ console_auth_tokens = Table(
     Column("options", JSON, nullable=False),
     Column("expires", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("used", Boolean, nullable=False, server_default=false()),
     Column("project_id", String(255)),
     Column("user_id", String(255)),
     UniqueConstraint("token_hash"),
@@ -119,7 +121,10 @@ console_auth_tokens = Table(
     Index(None, "host", "expires"),
     **_MARIADB,
 )
-"""The specification's ConsoleAuthToken: hashes only, never a clear token."""
+"""The specification's ConsoleAuthToken: hashes only, never a clear token.
+
+``used`` is set by the opening of a session where ``[consoleauth] single_use`` is on.
+"""
 
 console_leases = Table(
     "console_leases",
@@ -133,6 +138,7 @@ console_leases = Table(
     Column("user_id", String(255)),
     Column("project_id", String(255)),
     Column("since", BigInteger),
+    Column("lingers", Boolean, nullable=False, server_default=false()),
     Column("wanted", String(255)),
     Column("wanted_by", String(255)),
     ForeignKeyConstraint(
@@ -147,7 +153,8 @@ console_leases = Table(
 """Who holds each console's wire; one row a console, made with it at epoch 0.
 
 ``replica_id`` is null while nobody does. It has no foreign key: its check would lock the
-replica's row, where the heartbeat writes. ``since`` is for people only. ``wanted`` is the
+replica's row, where the heartbeat writes. ``since`` is for people only. ``lingers`` says
+that the session waits for its viewer to come back, and yields to anybody. ``wanted`` is the
 reason of a requested disconnect, ``wanted_by`` who asks.
 """
 
@@ -162,3 +169,17 @@ replicas = Table(
     **_MARIADB,
 )
 """The daemons of the cell, a new row for each start; ``dead`` never goes back."""
+
+replica_tickets = Table(
+    "replica_tickets",
+    metadata,
+    Column("ticket_hash", String(64), primary_key=True),
+    Column("replica_id", String(36), nullable=False),
+    Column("expires", BigInteger, nullable=False, index=True),
+    **_MARIADB,
+)
+"""One row for each viewer on its way from one replica to another, for a few seconds.
+
+``ticket_hash`` covers the ticket and everything that is said with it; ``replica_id`` is the
+one replica that may take it.
+"""
