@@ -75,18 +75,60 @@ class Driver(Protocol):
         """
 
 
+class PortControl(Protocol):
+    """What a driver can know of, and do to, the clients of its guests' ports."""
+
+    def free_port(self, instance_uuid: str, index: int) -> Deferred[bool]:
+        """Closes whatever client the guest's port has.
+
+        :returns: False where this driver, or this hypervisor, cannot.
+        """
+
+    def held_ports(self, instance_uuid: str) -> Deferred[frozenset[int]]:
+        """The indexes of the consoles that have a client now, as far as that is known."""
+
+
+class ConsoleDriver(Driver, PortControl, Protocol):
+    """A driver that says of its ports what it can."""
+
+
 class TokenAuthority(Protocol):
     """Issues and checks the right to open a console."""
 
     def issue(
-        self, instance: Instance, console: Console, caller: Caller, access_url: str
+        self,
+        instance: Instance,
+        console: Console,
+        caller: Caller,
+        access_url: str,
+        rights: frozenset[str] = frozenset(),
     ) -> Deferred[IssuedToken]:
-        """A new token for one console, stored as a hash."""
+        """A new token for one console, stored as a hash.
+
+        :param rights: what policy lets its user do with a session, kept where there is room.
+        """
 
     def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:
         """What the token opens.
 
         :raises consoled.errors.TokenInvalid: unknown or expired.
+        """
+
+    def spend(self, token: ConsoleAuthToken) -> Deferred[None]:
+        """A session is about to open with it; where tokens open once, this was the time.
+
+        :raises consoled.errors.TokenInvalid: it has been used before.
+        """
+
+
+class Registrar(Protocol):
+    """Makes the cell database know a console, so that it can be leased."""
+
+    def register(self, instance: Instance, console: Console) -> Deferred[int]:
+        """Records the console and its place.
+
+        :returns: the generation of its place.
+        :raises consoled.errors.Unavailable: the database is away.
         """
 
 
@@ -139,6 +181,18 @@ class Leases(Protocol):
 
     def release(self, lease: Lease) -> Deferred[None]:
         """Gives it back; called after the backend socket is closed."""
+
+    def linger(self, lease: Lease, waits: bool) -> Deferred[None]:
+        """Notes for the whole cell whether its session waits for a viewer to come back."""
+
+    def elsewhere(
+        self, instance_uuid: str | None, index: int, session_id: str | None
+    ) -> Deferred[LeaseRow | None]:
+        """The lease of that session, else of that console, if another living replica has it.
+
+        :param instance_uuid: None asks for the session only.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
 
 
 class SessionDirectory(Protocol):

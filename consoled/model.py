@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -12,7 +13,12 @@ from attrs import field, frozen
 SERIAL = "serial"
 """The console type of a serial port, nova's word."""
 
+NO_GENERATION = 0
+"""The generation of a token that is not bound to one; real ones begin at 1."""
+
 _EMPTY: Mapping[str, str] = MappingProxyType({})
+_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_MAX_PORT = 65535
 
 
 class InstanceState(enum.Enum):
@@ -82,6 +88,19 @@ class Caller:
     roles: frozenset[str] = frozenset()
 
 
+class FieldError(ValueError):
+    """A field of a token does not hold what it must; the value is not in the text.
+
+    :ivar field: its name.
+    :ivar fault: what is wrong with it.
+    """
+
+    def __init__(self, field: str, fault: str) -> None:
+        super().__init__(f"{field} {fault}")
+        self.field = field
+        self.fault = fault
+
+
 @frozen
 class ConsoleAuthToken:
     """The right to open one console until it expires (specification: ConsoleAuthToken).
@@ -95,6 +114,8 @@ class ConsoleAuthToken:
     :ivar expires: seconds since the epoch, in the database's time.
     :ivar options: what else there is to know on the way to the console (specification:
         usetls, internal_access_path, mode...).
+    :ivar left: seconds until it expires, by the database's clock when it was validated.
+    :raises FieldError: a field that does not hold what it must, or more than its column does.
     """
 
     token_hash: str
@@ -109,6 +130,39 @@ class ConsoleAuthToken:
     user_id: str | None = None
     console_type: str = SERIAL
     options: Mapping[str, str | int | bool] = field(factory=dict, hash=False)
+    left: float = field(default=0.0, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        """One look at all fields: a token is made for each check of one.
+
+        :raises FieldError: a field that does not hold what it must.
+        """
+        if not _HASH.fullmatch(self.token_hash):
+            raise FieldError("token_hash", "is not a SHA-256 in 64 lower-case hex digits")
+        if not 1 <= self.port <= _MAX_PORT:
+            raise FieldError("port", f"is not a port from 1 to {_MAX_PORT}")
+        for name, number in (
+            ("index", self.index),
+            ("generation", self.generation),
+            ("expires", self.expires),
+        ):
+            if number < 0:
+                raise FieldError(name, "is below 0")
+        for name, longest, text in (
+            ("instance_uuid", 36, self.instance_uuid),
+            ("console_type", 32, self.console_type),
+            ("host", 255, self.host),
+            ("access_url", 1024, self.access_url),
+            ("project_id", 255, self.project_id),
+            ("user_id", 255, self.user_id),
+        ):
+            if text is not None and len(text) > longest:
+                raise FieldError(name, f"is longer than {longest} characters")
+
+    @property
+    def rights(self) -> frozenset[str]:
+        """What policy allowed its user when it was issued (``options["rights"]``)."""
+        return frozenset(str(self.options.get("rights", "")).split())
 
     @property
     def token_id(self) -> str:

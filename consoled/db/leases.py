@@ -45,6 +45,7 @@ _TAKE = (
         user_id=bindparam("user"),
         project_id=bindparam("project"),
         since=epoch_seconds(),
+        lingers=false(),
         wanted=null(),
         wanted_by=null(),
     )
@@ -60,10 +61,12 @@ _RELEASE = (
         user_id=null(),
         project_id=null(),
         since=null(),
+        lingers=false(),
         wanted=null(),
         wanted_by=null(),
     )
 )
+_LINGER = update(leases).where(_still_claimed).values(lingers=bindparam("waits"))
 _HOLDS = select(leases.c.epoch).where(_still_claimed)
 _HELD = (
     select(leases, replicas.c.url, replicas.c.dead)
@@ -88,6 +91,17 @@ def look(connection: Connection, key: ConsoleKey) -> LeaseRow | None:
     return None if row is None else _lease(row)
 
 
+def owner(
+    connection: Connection, key: ConsoleKey | None, session_id: str | None
+) -> LeaseRow | None:
+    """Who holds that session's console, else that console, among living replicas."""
+    if session_id is not None:
+        found = held(connection, session_id=session_id)
+        if found:
+            return found[0]
+    return None if key is None else look(connection, key)
+
+
 def take(connection: Connection, claim: Claim, previous: str | None, holder: Holder) -> bool:
     """Takes a console whose epoch is still the one before the claim's.
 
@@ -110,6 +124,11 @@ def take(connection: Connection, claim: Claim, previous: str | None, holder: Hol
 def release(connection: Connection, claim: Claim) -> bool:
     """Gives the console back where replica, session and epoch are still the claim's."""
     return connection.execute(_RELEASE, _claim(claim)).rowcount == 1
+
+
+def linger(connection: Connection, claim: Claim, waits: bool) -> bool:
+    """Notes whether the claim's session waits for its viewer to come back."""
+    return connection.execute(_LINGER, {**_claim(claim), "waits": waits}).rowcount == 1
 
 
 def holds(connection: Connection, claim: Claim) -> bool:
@@ -188,6 +207,7 @@ def _lease(row: Row[Any]) -> LeaseRow:
         session_id=row.session_id,
         holder=Holder(row.user_id, row.project_id),
         since=row.since,
+        lingers=row.lingers,
         wanted=row.wanted,
         wanted_by=row.wanted_by,
         url=row.url,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -193,6 +193,43 @@ class CellLeases:
         if self._held.get(key) is lease:
             del self._held[key]
         return Deferred.fromCoroutine(self._release(lease.claim))
+
+    def linger(self, lease: Lease, waits: bool) -> Deferred[None]:
+        """Notes for the whole cell whether its session waits for a viewer to come back.
+
+        It never fails: it only tells others that they may ask.
+        """
+        assert isinstance(lease, CellLease)
+        noted = self.database.run(leases.linger, lease.claim, waits)
+        return noted.addCallbacks(lambda _: None, self._unnoted)
+
+    def _unnoted(self, failure: Failure) -> None:
+        if not failure.check(Unavailable):
+            self._log.failure("noting that a session lingers", failure)
+
+    def elsewhere(
+        self,
+        instance_uuid: str | None,
+        index: int,
+        session_id: str | None,
+        *,
+        console_type: str = SERIAL,
+    ) -> Deferred[LeaseRow | None]:
+        """The lease of that session, else of that console, if another living replica has it.
+
+        While this replica is alone in its cell, nothing is asked.
+
+        :param instance_uuid: None asks for the session only.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+        if not self._lookout.peers:
+            return succeed(None)
+        key = None if instance_uuid is None else ConsoleKey(instance_uuid, index, console_type)
+        found = self.database.read(leases.owner, key, session_id)
+        return found.addCallback(lambda row: row if self._foreign(row) else None)
+
+    def _foreign(self, row: LeaseRow | None) -> bool:
+        return row is not None and not row.free and row.replica_id != self.replica_id
 
     def sessions(self, instance_uuid: str | None = None) -> Deferred[list[LeaseRow]]:
         """What is held now, by all living replicas of the cell.

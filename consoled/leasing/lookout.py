@@ -48,6 +48,11 @@ class Lookout:
     def __attrs_post_init__(self) -> None:
         self._watch = PeerWatch(self.timings.silence)
 
+    @property
+    def peers(self) -> bool:
+        """Whether the last poll has seen any other living replica."""
+        return self._watch.sees_any
+
     def start(self) -> None:
         """Polls from now on."""
         self._loop = LoopingCall(lambda: Deferred.fromCoroutine(self._round()))

@@ -45,6 +45,7 @@ class LeaseRow:
     :ivar replica_id: who holds it, or None.
     :ivar owner_dead: that replica has been declared dead, so it may be taken from it.
     :ivar since: seconds since the epoch, in the database's time; for people.
+    :ivar lingers: its session waits for its viewer to come back, and yields to anybody.
     :ivar wanted: the reason of a requested disconnect, or None.
     :ivar wanted_by: who requested it.
     :ivar url: where the holding replica is reached by the others.
@@ -57,6 +58,7 @@ class LeaseRow:
     session_id: str | None = None
     holder: Holder = Holder()
     since: int | None = None
+    lingers: bool = False
     wanted: str | None = None
     wanted_by: str | None = None
     url: str | None = None

@@ -22,6 +22,11 @@ class PeerWatch:
     silence: float
     _since: dict[Peer, float] = field(factory=dict, init=False)
 
+    @property
+    def sees_any(self) -> bool:
+        """Whether the last look has shown any peer."""
+        return bool(self._since)
+
     def saw(self, peers: Iterable[Peer], now: float) -> None:
         """What one look at the table has shown; others are forgotten.
 

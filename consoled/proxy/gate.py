@@ -75,8 +75,11 @@ class Gate:
         """The viewer's transport is gone; its own connectionLost says so to the session."""
 
     def dismantle(self) -> None:
-        """Ends the timer; the gate is not used again."""
+        """Lets the source go; the gate is not used again."""
         self._stop_timer()
+        if self._reasons:
+            self._reasons.clear()
+            self.source.resumeProducing()
 
     def _hold(self, reason: str) -> None:
         if not self._reasons:
@@ -106,18 +109,29 @@ class Gate:
 class InputThrottle:
     """The producer of the console's transport: a guest that does not read stops the viewer.
 
-    :ivar source: the viewer's transport.
+    The console outlives its viewers, so the one that is stopped changes.
     """
 
-    source: Source
+    _source: Source | None = field(default=None, init=False)
+    _paused: bool = field(default=False, init=False)
+
+    def turn_to(self, source: Source | None) -> None:
+        """Another viewer's transport, or nobody's."""
+        self._source = source
+        if self._paused and source is not None:
+            source.pauseProducing()
 
     def pauseProducing(self) -> None:
         """The console's buffer is full: stop reading from the viewer."""
-        self.source.pauseProducing()
+        self._paused = True
+        if self._source is not None:
+            self._source.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The console has room."""
-        self.source.resumeProducing()
+        self._paused = False
+        if self._source is not None:
+            self._source.resumeProducing()
 
     def stopProducing(self) -> None:
         """The console's transport is gone; the line says so to the session."""

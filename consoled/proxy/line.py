@@ -1,4 +1,7 @@
-"""The line: the backend leg of one open console, and the lease that it is held by."""
+"""The line: the backend leg of one open console, its scrollback, and the lease it is held by.
+
+It outlives its viewers: while nobody watches, the output goes on into the ring.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,13 @@ from twisted.python.failure import Failure
 
 from consoled.http.sending import write_now
 from consoled.interfaces import Lease, Leases
+from consoled.proxy.ring import Ring
 
 CLOSE_PATIENCE = 1.0
 """Seconds until a backend leg that does not close is aborted."""
+
+SCROLLBACK = 64 * 1024
+"""Bytes of output that a line keeps for viewers that come later."""
 
 
 class LineListener(Protocol):
@@ -70,12 +77,14 @@ class Line:
 
     :ivar leg: the connected backend leg, paused.
     :ivar lease: given back after the backend socket is closed (invariant 2).
+    :ivar ring: the last output.
     """
 
     leg: Leg
     lease: Lease
     leases: Leases
     clock: IReactorTime
+    ring: Ring = field(factory=lambda: Ring(SCROLLBACK), init=False)
     _closing: bool = field(default=False, init=False)
 
     @property
@@ -95,12 +104,17 @@ class Line:
 
     def _printed(self, listener: LineListener, data: bytes) -> None:
         if self.lease.valid and not self._closing:
+            self.ring.append(data)
             listener.printed(data)
 
     def write(self, data: bytes) -> None:
         """The viewer's input, to the guest."""
         if self.lease.valid and not self._closing:
             write_now(self.transport, data)
+
+    def linger(self, waits: bool) -> None:
+        """Tells the cell whether the console waits for its viewer, and so yields to anybody."""
+        self.leases.linger(self.lease, waits)
 
     def close(self) -> Deferred[None]:
         """Closes the socket, then gives the lease back; fires after both. Called once."""

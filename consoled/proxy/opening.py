@@ -11,10 +11,16 @@ from twisted.internet.error import ConnectError, ConnectingCancelledError, UserE
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from consoled.errors import BackendUnreachable, InstanceNotRunning, NotFound, TokenInvalid
-from consoled.interfaces import Driver, Leases, Transport
+from consoled.errors import (
+    BackendUnreachable,
+    ConsoledError,
+    InstanceNotRunning,
+    NotFound,
+    TokenInvalid,
+)
+from consoled.interfaces import Driver, Leases, PortControl, Registrar, TokenAuthority, Transport
 from consoled.leasing.values import Holder
-from consoled.model import Console, ConsoleAuthToken, Instance
+from consoled.model import NO_GENERATION, Console, ConsoleAuthToken, Instance
 from consoled.proxy.line import Leg, LegFactory, Line
 
 log = Logger()
@@ -22,11 +28,16 @@ log = Logger()
 
 @frozen
 class OpenConsole:
-    """What an opened console consists of."""
+    """What an opened console consists of.
+
+    :ivar unproven: somebody else's client may still have the guest's port: nothing is typed
+        before the guest has said something (design.md, invariant 2).
+    """
 
     instance: Instance
     console: Console
     line: Line
+    unproven: bool = False
 
 
 def console_of(token: ConsoleAuthToken, instance: Instance) -> Console:
@@ -55,36 +66,60 @@ def _timed_out(_outcome: object, timeout: float) -> NoReturn:
 class Opener:
     """Opens consoles.
 
+    :ivar registrar: makes the cell database know a console that a foreign token names.
+    :ivar ports: throws a dead replica's client off the guest's port, where it can.
     :ivar connect_timeout: seconds from the lease to a connected port.
     """
 
     driver: Driver
     leases: Leases
+    authority: TokenAuthority
+    registrar: Registrar
+    ports: PortControl
     transport: Transport
     clock: IReactorTime
     connect_timeout: float
 
-    def open(self, token: ConsoleAuthToken, session_id: str) -> Deferred[OpenConsole]:
+    def open(
+        self, token: ConsoleAuthToken, session_id: str, after: Deferred[None] | None = None
+    ) -> Deferred[OpenConsole]:
         """A connected line. Cancelling gives up a dial and leaves nothing behind.
 
+        :param after: what has to end first: another session of the same console.
         :raises consoled.errors.ConsoledError: why the console does not open.
         """
-        return Deferred.fromCoroutine(self._open(token, session_id))
+        return Deferred.fromCoroutine(self._open(token, session_id, after))
 
-    async def _open(self, token: ConsoleAuthToken, session_id: str) -> OpenConsole:
+    async def _open(
+        self, token: ConsoleAuthToken, session_id: str, after: Deferred[None] | None
+    ) -> OpenConsole:
+        if after is not None:
+            await after
         try:
             instance = await self.driver.instance(token.instance_uuid)
         except NotFound:
             raise TokenInvalid("The instance of this URL does not exist any more.") from None
         console = console_of(token, instance)
+        if token.generation == NO_GENERATION:
+            await self.registrar.register(instance, console)
         holder = Holder(token.user_id, token.project_id)
         lease = await self.leases.take(instance.uuid, console.index, session_id, holder=holder)
         try:
+            await self.authority.spend(token)
+            freed = lease.seized and await self._free(instance, console)
             leg = await self._dial(instance, console)
         except BaseException:
             await self.leases.release(lease)
             raise
-        return OpenConsole(instance, console, Line(leg, lease, self.leases, self.clock))
+        line = Line(leg, lease, self.leases, self.clock)
+        return OpenConsole(instance, console, line, unproven=lease.seized and not freed)
+
+    async def _free(self, instance: Instance, console: Console) -> bool:
+        try:
+            return await self.ports.free_port(instance.uuid, console.index)
+        except ConsoledError as error:
+            log.warn("{place}: {reason}", place=console.place, reason=str(error))
+            return False
 
     async def _dial(self, instance: Instance, console: Console) -> Leg:
         what = f"The serial port {console.index} of {instance.name}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -38,6 +38,15 @@ class Acknowledged:
     count: int
 
 
+@frozen
+class Confirmed:
+    """The person wants to type although the guest has said nothing yet."""
+
+
+Message = bytes | Acknowledged | Confirmed | None
+"""What a frame of the client is: input, a control message, or nothing to us."""
+
+
 class Subprotocol(Protocol):
     """How one subprotocol speaks.
 
@@ -51,7 +60,7 @@ class Subprotocol(Protocol):
     def encode(self, data: bytes) -> tuple[bytes, bool]:
         """``(payload, is_binary)`` of a frame with these bytes of output."""
 
-    def decode(self, payload: bytes, is_binary: bool) -> bytes | Acknowledged | None:
+    def decode(self, payload: bytes, is_binary: bool) -> Message:
         """The input bytes or control message of a frame; None says nothing to us.
 
         :raises BadMessage: the frame has no meaning here.
@@ -68,7 +77,7 @@ class Binary:
         """The bytes as they are."""
         return data, True
 
-    def decode(self, payload: bytes, is_binary: bool) -> bytes | Acknowledged | None:
+    def decode(self, payload: bytes, is_binary: bool) -> Message:
         """The bytes as they are, of text as well."""
         return payload
 
@@ -83,7 +92,7 @@ class Base64:
         """The bytes in base64."""
         return base64.b64encode(data), False
 
-    def decode(self, payload: bytes, is_binary: bool) -> bytes | Acknowledged | None:
+    def decode(self, payload: bytes, is_binary: bool) -> Message:
         """The bytes that the base64 text stands for."""
         try:
             return base64.b64decode(payload, validate=True)
@@ -101,7 +110,7 @@ class ConsoledV1:
         """The bytes as they are, in a binary frame."""
         return data, True
 
-    def decode(self, payload: bytes, is_binary: bool) -> bytes | Acknowledged | None:
+    def decode(self, payload: bytes, is_binary: bool) -> Message:
         """Input from binary frames, control messages from text; unknown types mean nothing."""
         if is_binary:
             return payload
@@ -111,6 +120,8 @@ class ConsoledV1:
             raise BadMessage("The control message is not JSON.") from None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
             raise BadMessage("A control message is an object with a type.")
+        if message["type"] == "confirm":
+            return Confirmed()
         if message["type"] != "ack":
             return None
         count = message.get("bytes")
@@ -148,25 +159,52 @@ def speaker(name: str | None) -> Subprotocol:
 
 
 def hello(
-    session_id: str, instance_uuid: str, instance_name: str, index: int, *, offset: int
+    *,
+    session_id: str,
+    resume: str,
+    instance: Mapping[str, str],
+    index: int,
+    offset: int,
+    lost: int,
+    unproven: bool,
 ) -> bytes:
     """The first control message of ``consoled.v1``: the guest's port is connected.
 
-    :param offset: the wire's byte count before the next byte of output.
+    :param resume: the key by which this viewer comes back to its session.
+    :param offset: the line's count of output bytes before the next one.
+    :param lost: output bytes that the viewer asked for and that are gone.
+    :param unproven: whether input is dropped until the guest's first byte, or ``confirm``.
     """
+    more: dict[str, object] = {}
+    if lost:
+        more["lost"] = lost
+    if unproven:
+        more["unproven"] = True
     return _message(
         "hello",
         session=session_id,
-        instance={"uuid": instance_uuid, "name": instance_name},
+        resume=resume,
+        role="writer",
+        instance=instance,
         console=index,
         offset=offset,
+        **more,
     )
 
 
-def notice(text: str) -> bytes:
-    """A line that the page shows to the user."""
-    return _message("notice", text=text)
+def busy(user: str | None, since: str | None, *, takeover: bool) -> bytes:
+    """Who has the console, before a close with 4409.
+
+    :param since: a time in ISO 8601.
+    :param takeover: whether this user may take it over.
+    """
+    return _message("busy", user=user, since=since, takeover=takeover)
 
 
-def _message(kind: str, **fields: object) -> bytes:
-    return json.dumps({"type": kind, **fields}, ensure_ascii=True).encode()
+def warning(text: str) -> bytes:
+    """A line that the page shows to the person until it is dismissed."""
+    return _message("notice", text=text, kind="warning")
+
+
+def _message(of_type: str, /, **fields: object) -> bytes:
+    return json.dumps({"type": of_type, **fields}, ensure_ascii=True).encode()

@@ -9,27 +9,33 @@ from __future__ import annotations
 
 import base64
 import binascii
-import uuid
+import re
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from attrs import define
-from twisted.internet.defer import Deferred
+from attrs import define, evolve
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
 
 from consoled.errors import ConsoledError, TokenInvalid, Unavailable
 from consoled.http.listen import peer_address
-from consoled.interfaces import Driver, TokenAuthority
+from consoled.interfaces import TokenAuthority
+from consoled.leasing.values import LeaseRow
 from consoled.model import ConsoleAuthToken
 from consoled.proxy import subprotocol
 from consoled.proxy.book import SessionBook
 from consoled.proxy.forwarded import TrustedProxies
-from consoled.proxy.opening import Opener
 from consoled.proxy.origin import OriginRules
-from consoled.proxy.session import SessionCore, SessionInputs, begin_session
-from consoled.proxy.websocket import ConsoleSocket, ConsoleSocketFactory, Farewell, Handshake
+from consoled.proxy.reception import Arrival, Farewell, Reception
+from consoled.proxy.resuming import ResumeKey
+from consoled.proxy.session import SessionInputs
+from consoled.proxy.websocket import ConsoleSocket, ConsoleSocketFactory, Handshake
+from consoled.replicas.hops import Hops
 
 log = Logger()
 
@@ -38,6 +44,9 @@ UPGRADE_REQUIRED = b"Upgrade Required"
 
 TOKEN_CHECK_LIMIT = 3.0
 """Seconds for the token check; past it the handshake is completed and closed with 1013."""
+
+
+_OFFSET = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 class BadHandshake(Exception):
@@ -90,6 +99,25 @@ def clear_token(request: Any) -> str | None:
     return _text(value) if value else None
 
 
+def _last(request: Any, name: bytes) -> str:
+    values = request.args.get(name)
+    return _text(values[-1]) if values else ""
+
+
+def _resume_key(request: Any) -> ResumeKey | None:
+    return ResumeKey.parse(_last(request, b"resume"))
+
+
+def _since(request: Any) -> int | None:
+    text = _last(request, b"since")
+    return int(text) if _OFFSET.fullmatch(text) else None
+
+
+def _log_unforeseen(failure: Failure) -> None:
+    if not failure.check(CancelledError):
+        log.failure("a WebSocket handshake failed", failure)
+
+
 def _only(request: Any, name: bytes) -> bytes:
     values = request.requestHeaders.getRawHeaders(name) or []
     return values[0].strip() if len(values) == 1 else b""
@@ -115,19 +143,17 @@ class Upgrades:
 
     :ivar rules: Host and Origin; swapped on SIGHUP.
     :ivar trusted: whose X-Forwarded headers count.
-    :ivar max_sessions: sessions at once; a further one is closed with 1013.
-    :ivar stall_timeout: seconds that a stalled viewer may hold the guest.
+    :ivar reception: gives sessions to viewers.
+    :ivar hops: takes viewers of consoles that another replica has to that one.
     """
 
     rules: OriginRules
     trusted: TrustedProxies
     sockets: ConsoleSocketFactory
     authority: TokenAuthority
-    opener: Opener
-    driver: Driver
+    reception: Reception
+    hops: Hops
     clock: Any
-    max_sessions: int
-    stall_timeout: float
     sessions: SessionBook
 
     def take(self, request: Any, host: str) -> None:
@@ -135,33 +161,90 @@ class Upgrades:
 
         :param host: the Host that the client asked for, already accepted.
         """
+        self._judge(request, lambda handshake: self._upgrade(request, host, handshake))
+
+    def take_hop(self, request: Any) -> None:
+        """Answers another replica that brings a viewer, now or later."""
+        self._judge(request, lambda handshake: self._receive_hop(request, handshake))
+
+    def _judge(self, request: Any, go_on: Callable[[Handshake], Coroutine[Any, Any, None]]) -> None:
         try:
             handshake = parse_handshake(request)
         except BadHandshake as error:
             self._answer(request, error.status, str(error))
             return
-        task = Deferred.fromCoroutine(self._upgrade(request, host, handshake))
+        task = Deferred.fromCoroutine(go_on(handshake))
         request.notifyFinish().addErrback(lambda _: task.cancel())
-        task.addErrback(lambda failure: None)
+        task.addErrback(_log_unforeseen)
 
     async def _upgrade(self, request: Any, host: str, handshake: Handshake) -> None:
         # The hand-over must not happen inside the request's own parsing: what came with the
         # request in one segment would be lost there.
         await deferLater(self.clock, 0)
-        outcome = await self._check_token(clear_token(request))
-        access_url = (
-            outcome.access_url if isinstance(outcome, ConsoleAuthToken) else self.rules.base_url
-        )
         origins = request.requestHeaders.getRawHeaders(b"origin") or []
         origin = _text(b",".join(origins)) if origins else None
+        arrival = Arrival(
+            outcome=await self._check_token(clear_token(request)),
+            resume=_resume_key(request),
+            since=_since(request),
+            takeover=_last(request, b"takeover") == "1",
+            facts={
+                "request_id": request.request_id,
+                "src": self.client(request),
+                "origin": origin,
+            },
+        )
+        owner = await self._owner(arrival)
+        access_url = self.reception.access_url(arrival) or self.rules.base_url
         refusal = self.rules.origin_refusal(origin, host, access_url)
         if refusal is not None:
             self._answer(request, 403, refusal, origin=origin)
-        elif request.channel._dataBuffer:
-            # RFC 6455, section 4.1: a client waits for the answer before it sends more.
-            self._answer(request, 400, "Data was sent before the handshake was answered.")
+        elif self._spoke_too_early(request):
+            pass
+        elif isinstance(owner, ConsoledError):
+            self._hand_over(request, handshake, evolve(arrival, outcome=owner, resume=None))
+        elif owner is not None:
+            await self._hop(request, handshake, arrival, owner)
         else:
-            self._hand_over(request, handshake, outcome, origin)
+            self._hand_over(request, handshake, arrival)
+
+    async def _owner(self, arrival: Arrival) -> LeaseRow | ConsoledError | None:
+        """The lease of the other replica that this viewer has to go to, if there is one."""
+        token, resume = arrival.token, arrival.resume
+        if self.reception.has(arrival) or (token is None and resume is None):
+            return None
+        try:
+            return await self.hops.owner(token, None if resume is None else resume.session_id)
+        except ConsoledError as error:
+            return error
+
+    async def _hop(
+        self, request: Any, handshake: Handshake, arrival: Arrival, owner: LeaseRow
+    ) -> None:
+        try:
+            hop = await self.hops.begin(owner, handshake, arrival)
+        except ConsoledError as error:
+            self._hand_over(request, handshake, evolve(arrival, outcome=error, resume=None))
+            return
+        if self._spoke_too_early(request):
+            hop.drop()
+            return
+        adopt(request, hop.viewer_side)
+
+    async def _receive_hop(self, request: Any, handshake: Handshake) -> None:
+        await deferLater(self.clock, 0)
+        arrival = await self.hops.arrival(request.requestHeaders)
+        if arrival is None:
+            self._answer(request, 403, "This is a way for the cell's own replicas only.")
+        elif not self._spoke_too_early(request):
+            self._hand_over(request, handshake, arrival)
+
+    def _spoke_too_early(self, request: Any) -> bool:
+        if not request.channel._dataBuffer:
+            return False
+        # RFC 6455, section 4.1: a client waits for the answer before it sends more.
+        self._answer(request, 400, "Data was sent before the handshake was answered.")
+        return True
 
     async def _check_token(self, clear: str | None) -> ConsoleAuthToken | ConsoledError:
         if clear is None:
@@ -173,62 +256,21 @@ class Upgrades:
             return error
         except TimedOut:
             return Unavailable("The token could not be checked in time. Try again in a moment.")
+        except CancelledError:
+            raise
         except Exception:
             log.failure("the token check failed")
             return ConsoledError("Something went wrong inside consoled. Its log says what.")
 
-    def _hand_over(
-        self,
-        request: Any,
-        handshake: Handshake,
-        outcome: ConsoleAuthToken | ConsoledError,
-        origin: str | None,
-    ) -> None:
-        facts = {
-            "request_id": request.request_id,
-            "src": self.client(request),
-            "origin": origin,
-        }
-
+    def _hand_over(self, request: Any, handshake: Handshake, arrival: Arrival) -> None:
         def begin(socket: ConsoleSocket) -> SessionInputs | Farewell:
-            if isinstance(outcome, ConsoledError):
-                return self._farewell(outcome, facts)
-            if len(self.sessions) >= self.max_sessions:
-                return self._farewell(
-                    Unavailable("All console sessions are taken. Try again in a moment."), facts
-                )
-            return self._begin(socket, outcome, facts)
+            return self.reception.receive(socket, arrival)
 
-        take_over(request, self.sockets.socket(begin, handshake.chosen), handshake)
-
-    def _begin(
-        self, socket: ConsoleSocket, token: ConsoleAuthToken, facts: dict[str, object]
-    ) -> SessionInputs:
-        session_id = str(uuid.uuid4())
-        core = SessionCore(
-            session_id=session_id,
-            token=token,
-            viewer=socket,
-            opener=self.opener,
-            driver=self.driver,
-            clock=self.clock,
-            stall_timeout=self.stall_timeout,
-            facts=facts,
-        )
-        session = begin_session(core)
-        self.sessions.add(session_id, session)
-        socket.is_closed.addCallback(lambda _: self.sessions.remove(session_id))
-        return session
-
-    def _farewell(self, error: ConsoledError, facts: dict[str, object]) -> Farewell:
-        log.info(
-            "WebSocket refused with {close_code}: {reason}",
-            event="session_refused",
-            close_code=error.close_code,
-            reason=str(error),
-            **facts,
-        )
-        return Farewell(error.close_code, str(error))
+        socket = self.sockets.socket(begin, handshake.chosen)
+        self.sessions.connected()
+        socket.is_closed.addCallback(lambda _: self.sessions.disconnected())
+        adopt(request, socket)
+        socket.dataReceived(handshake.as_request())
 
     def _answer(self, request: Any, status: int, sentence: str, **facts: object) -> None:
         log.info(
@@ -259,7 +301,7 @@ class Upgrades:
         return self.trusted.host(_peer(request), _text(header), [_text(value) for value in values])
 
 
-def take_over(request: Any, protocol: ConsoleSocket, handshake: Handshake) -> None:
+def adopt(request: Any, protocol: Protocol) -> None:
     """Gives the request's connection to the protocol for good.
 
     :param request: a request whose connection has sent nothing after it.
@@ -274,4 +316,3 @@ def take_over(request: Any, protocol: ConsoleSocket, handshake: Handshake) -> No
     else:
         transport.protocol = protocol
     protocol.makeConnection(transport)
-    protocol.dataReceived(handshake.as_request())

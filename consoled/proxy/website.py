@@ -16,6 +16,8 @@ from twisted.web.static import File
 
 from consoled.proxy.paths import BadPath, Layout, split_path
 from consoled.proxy.upgrade import UPGRADE_REQUIRED, Upgrades, wants_upgrade
+from consoled.replicas.hops import PATH as HOPS
+from consoled.replicas.hops import TICKET
 
 log = Logger()
 
@@ -126,6 +128,10 @@ class ProxyResource(Resource):
     def _respond(self, request: Any) -> Any:
         for name, value in self._public.headers.items():
             request.setHeader(name, value)
+        if request.path == HOPS and request.requestHeaders.hasHeader(TICKET):
+            # Another replica, by the address that its operator gave us.
+            self._upgrades.take_hop(request)
+            return NOT_DONE_YET
         host = self._upgrades.asked_host(request)
         refusal = self._upgrades.rules.host_refusal(host)
         if refusal is not None:

@@ -8,6 +8,7 @@ autobahn's debug log would print.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import autobahn.websocket.protocol
@@ -18,10 +19,11 @@ from twisted.logger import Logger
 from consoled import __version__
 from consoled.http.sending import write_now
 from consoled.proxy import subprotocol
-from consoled.proxy.opening import OpenConsole
+from consoled.proxy.presence import Busy
+from consoled.proxy.reception import Farewell
 from consoled.proxy.relay import binary_frame, plain_payload
-from consoled.proxy.session import SessionInputs
-from consoled.proxy.subprotocol import Acknowledged, BadMessage
+from consoled.proxy.session import Greeting, SessionInputs
+from consoled.proxy.subprotocol import Acknowledged, BadMessage, Confirmed
 
 log = Logger()
 
@@ -34,17 +36,8 @@ FAILURE_LINGER = 0.5
 REASON_LIMIT = 123
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
-
-
-@frozen
-class Farewell:
-    """A handshake that is completed only to say why not.
-
-    A browser cannot see an HTTP status there (design.md, invariant 6).
-    """
-
-    code: int
-    reason: str
+MEANT = (1000, 1005)
+"""Close codes of a viewer that is done; any other way to go may be an accident."""
 
 
 Begin = Callable[["ConsoleSocket"], "SessionInputs | Farewell"]
@@ -102,7 +95,7 @@ class ConsoleSocket(WebSocketServerProtocol):
     def _open(self) -> None:
         started = self._begin(self)
         if isinstance(started, Farewell):
-            self.dismiss(started.code, started.reason)
+            self.dismiss(started.code, started.reason, started.busy)
         else:
             self._session = started
 
@@ -120,14 +113,18 @@ class ConsoleSocket(WebSocketServerProtocol):
             return
         if isinstance(message, Acknowledged):
             self._session.acknowledged(message.count)
+        elif isinstance(message, Confirmed):
+            self._session.confirmed()
         elif message:
             self._session.typed(message)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The socket is gone."""
-        self._dismissed = True
-        if self._session is not None:
-            self._guard(self._session.viewer_lost)
+        dismissed, self._dismissed = self._dismissed, True
+        # A session that has dismissed its viewer may have another one by now.
+        if self._session is not None and not dismissed:
+            meant = code in MEANT
+            self._guard(self._session.viewer_left if meant else self._session.viewer_lost)
 
     def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
         """autobahn's hook for a violation: says so, reads nothing more, ends the session.
@@ -144,18 +141,27 @@ class ConsoleSocket(WebSocketServerProtocol):
         transport.pauseProducing()
         self.factory.reactor.callLater(FAILURE_LINGER, transport.abortConnection)
         if self._session is not None:
-            self._session.viewer_lost()
+            self._session.viewer_left()
 
-    def greet(self, session_id: str, opened: OpenConsole) -> None:
+    def greet(self, greeting: Greeting) -> None:
         """Tells a page that its console is open."""
         if self._speaker.controls:
-            instance = opened.instance
-            self.sendMessage(
-                subprotocol.hello(
-                    session_id, instance.uuid, instance.name, opened.console.index, offset=0
-                ),
-                isBinary=False,
+            instance, console = greeting.console.instance, greeting.console.console
+            hello = subprotocol.hello(
+                session_id=greeting.resume.session_id,
+                resume=greeting.resume.clear,
+                instance={"uuid": instance.uuid, "name": instance.name},
+                index=console.index,
+                offset=greeting.offset,
+                lost=greeting.lost,
+                unproven=greeting.unproven,
             )
+            self.sendMessage(hello, isBinary=False)
+
+    def warn(self, text: str) -> None:
+        """Tells a page's person what will happen."""
+        if self._speaker.controls and not self._dismissed:
+            self.sendMessage(subprotocol.warning(text), isBinary=False)
 
     def send(self, data: bytes) -> None:
         """Output for the viewer."""
@@ -169,10 +175,15 @@ class ConsoleSocket(WebSocketServerProtocol):
                 payload, is_binary = self._speaker.encode(data[start : start + ENCODED_PIECE])
                 self.sendMessage(payload, isBinary=is_binary)
 
-    def dismiss(self, code: int, reason: str) -> None:
-        """Closes the WebSocket with a code and a plain reason; nothing follows it."""
+    def dismiss(self, code: int, reason: str, busy: Busy | None = None) -> None:
+        """Closes the WebSocket with a code and a plain reason; nothing follows it.
+
+        :param busy: told to a page first.
+        """
         if self._dismissed:
             return
+        if busy is not None and self._speaker.controls:
+            self.sendMessage(_told(busy), isBinary=False)
         self._dismissed = True
         transport: Any = self.transport
         transport.unregisterProducer()
@@ -186,6 +197,11 @@ class ConsoleSocket(WebSocketServerProtocol):
         except Exception:
             log.failure("a console's WebSocket failed")
             self.dismiss(INTERNAL_ERROR, "Something went wrong inside consoled.")
+
+
+def _told(busy: Busy) -> bytes:
+    since = busy.since and datetime.fromtimestamp(busy.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return subprotocol.busy(busy.user_id, since or None, takeover=busy.takeover)
 
 
 @frozen

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from consoled.errors import ConsoleBusy
 from consoled.interfaces import Lease
-from consoled.leasing.values import Holder
+from consoled.leasing.values import Holder, LeaseRow
 
 
 @define(eq=False)
@@ -23,12 +23,17 @@ class MemoryLease:
     epoch: int
     valid: bool = True
     seized: bool = False
+    lingers: bool = False
 
 
 @define
 class MemoryLeases:
-    """The book of a cell with one replica (an interfaces.Leases)."""
+    """The book of a cell with one replica (an interfaces.Leases).
 
+    :ivar seizes: whether leases count as taken from a dead replica.
+    """
+
+    seizes: bool = False
     _held: dict[tuple[str, int], MemoryLease] = field(factory=dict, init=False)
     _epoch: int = field(default=0, init=False)
 
@@ -45,7 +50,9 @@ class MemoryLeases:
                 ConsoleBusy("This console is in use by another session. Try again when it ends.")
             )
         self._epoch += 1
-        lease = self._held[key] = MemoryLease(key, session_id, self._epoch)
+        lease = self._held[key] = MemoryLease(
+            key, session_id, self._epoch, seized=self.seizes
+        )
         return succeed(lease)
 
     def release(self, lease: Lease) -> Deferred[None]:
@@ -54,4 +61,16 @@ class MemoryLeases:
         lease.valid = False
         if self._held.get(lease.key) is lease:
             del self._held[lease.key]
+        return succeed(None)
+
+    def linger(self, lease: Lease, waits: bool) -> Deferred[None]:
+        """Remembers it."""
+        assert isinstance(lease, MemoryLease)
+        lease.lingers = waits
+        return succeed(None)
+
+    def elsewhere(
+        self, instance_uuid: str | None, index: int, session_id: str | None
+    ) -> Deferred[LeaseRow | None]:
+        """There is no other replica."""
         return succeed(None)

@@ -127,7 +127,20 @@ def test_dismantled(gate: Gate, clock: Clock) -> None:
 
 def test_input_throttle(source: Source) -> None:
     """A guest that does not read stops the viewer."""
-    throttle = InputThrottle(source)
+    throttle = InputThrottle()
+    throttle.turn_to(source)
     throttle.pauseProducing()
     throttle.resumeProducing()
     assert source.told == ["pause", "resume"]
+
+
+def test_input_throttle_of_another_viewer() -> None:
+    """A viewer that comes while the guest does not read is stopped as well; nobody is not."""
+    throttle = InputThrottle()
+    throttle.pauseProducing()
+    source = Source()
+    throttle.turn_to(source)
+    assert source.told == ["pause"]
+    throttle.turn_to(None)
+    throttle.resumeProducing()
+    assert source.told == ["pause"]

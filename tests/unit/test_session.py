@@ -6,21 +6,23 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from fakes import WEB_1, FakeDriver, make_instance, result
-from memory_leases import MemoryLeases
+from fakes import WEB_1, make_instance, result
+from receptions import NOW, House
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from wires import Wire, answer_dial
 
-from consoled.errors import Unavailable
+from consoled.errors import TokenInvalid, Unavailable
 from consoled.leasing.values import Holder
 from consoled.model import ConsoleAuthToken, InstanceState
 from consoled.proxy.gate import CREDIT_WINDOW
-from consoled.proxy.opening import OpenConsole, Opener
-from consoled.proxy.session import EARLY_INPUT, SessionCore, SessionInputs, begin_session
-from consoled.transports.tcp import TCPTransport
+from consoled.proxy.limits import SessionLimits
+from consoled.proxy.presence import Busy
+from consoled.proxy.reception import Arrival, Farewell
+from consoled.proxy.resuming import ResumeKey
+from consoled.proxy.session import EARLY_INPUT, Greeting, SessionInputs
 
 STALL = 15.0
 TOKEN = ConsoleAuthToken(
@@ -41,48 +43,52 @@ class Viewer:
     def __init__(self, acknowledges: bool = False) -> None:
         self.acknowledges = acknowledges
         self.transport: Any = Wire()
-        self.greeted: list[str] = []
+        self.greeted: list[Greeting] = []
         self.sent = b""
+        self.warned: list[str] = []
         self.dismissed: tuple[int, str] | None = None
+        self.busy: Busy | None = None
 
-    def greet(self, session_id: str, opened: OpenConsole) -> None:
+    def greet(self, greeting: Greeting) -> None:
         """The console is open."""
-        self.greeted.append(opened.instance.name)
+        self.greeted.append(greeting)
 
     def send(self, data: bytes) -> None:
         """Output."""
+        assert self.dismissed is None
         self.sent += data
 
-    def dismiss(self, code: int, reason: str) -> None:
+    def warn(self, text: str) -> None:
+        """What will happen."""
+        self.warned.append(text)
+
+    def dismiss(self, code: int, reason: str, busy: Busy | None = None) -> None:
         """Closed, with a reason."""
         assert self.dismissed is None
         self.dismissed = (code, reason)
+        self.busy = busy
         self.transport.unregisterProducer()
 
 
-class Bench:
+class Bench(House):
     """One driver, one book of leases, and sessions over them."""
 
-    def __init__(self) -> None:
-        self.reactor = MemoryReactorClock()
-        self.driver = FakeDriver()
-        self.leases = MemoryLeases()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(MemoryReactorClock(), stall_timeout=STALL, **options)
 
-    def begin(self, token: ConsoleAuthToken = TOKEN, *, acknowledges: bool = False) -> Any:
-        """A session that has just begun, and its viewer."""
+    def begin(
+        self,
+        token: ConsoleAuthToken = TOKEN,
+        *,
+        acknowledges: bool = False,
+        **arrival: Any,
+    ) -> Any:
+        """What a viewer that arrives gets, and the viewer."""
         viewer = Viewer(acknowledges)
-        core = SessionCore(
-            session_id=f"session-{id(viewer)}",
-            token=token,
-            viewer=viewer,
-            opener=Opener(
-                self.driver, self.leases, TCPTransport(self.reactor, 10), self.reactor, 10
-            ),
-            driver=self.driver,
-            clock=self.reactor,
-            stall_timeout=STALL,
-        )
-        return begin_session(core), viewer
+        given = self.reception.receive(viewer, Arrival(token, **arrival))
+        if isinstance(given, Farewell):
+            viewer.dismiss(given.code, given.reason, given.busy)
+        return given, viewer
 
     def opened(self, **options: Any) -> tuple[SessionInputs, Viewer, Wire]:
         """A session whose console is connected."""
@@ -110,7 +116,7 @@ def bench() -> Bench:
 def test_bytes_go_both_ways(bench: Bench) -> None:
     """An open session is the wire, in both directions, without change."""
     session, viewer, wire = bench.opened()
-    assert viewer.greeted == ["web-1"]
+    assert [greeting.console.instance.name for greeting in viewer.greeted] == ["web-1"]
     session.typed(bytes(range(256)))
     wire.protocol.dataReceived(bytes(reversed(range(256))))
     assert wire.written == bytes(range(256))
@@ -130,7 +136,8 @@ def test_early_input_waits(bench: Bench) -> None:
 def test_early_input_of_a_refused_session(bench: Bench) -> None:
     """What was sent to a console that does not open reaches nobody (faults.md W8)."""
     _, _, wire = bench.opened()
-    second, viewer = bench.begin()
+    bench.driver.error = Unavailable("libvirt does not answer")
+    second, viewer = bench.begin(evolve(TOKEN, index=1, port=10001))
     second.typed(b"rm -rf /\r")
     assert viewer.dismissed is not None
     assert wire.written == b""
@@ -185,7 +192,7 @@ def test_lease_is_free_only_after_the_socket(bench: Bench) -> None:
     """The backend socket is closed first, then the lease is given back (invariant 2)."""
     session, _viewer = bench.begin()
     wire = answer_dial(bench.reactor, sticky=True)
-    session.viewer_lost()
+    session.viewer_left()
     assert not bench.free
     wire.drop()
     assert bench.free
@@ -195,7 +202,7 @@ def test_backend_that_does_not_close_is_aborted(bench: Bench) -> None:
     """A console's port that does not close in a second is aborted."""
     session, _viewer = bench.begin()
     wire = answer_dial(bench.reactor, sticky=True)
-    session.viewer_lost()
+    session.viewer_left()
     bench.reactor.advance(1.0)
     assert not wire.connected
     assert bench.free
@@ -332,7 +339,7 @@ def test_backpressure_to_the_guest(bench: Bench) -> None:
     bench.reactor.advance(STALL)
     assert viewer.dismissed is not None
     assert viewer.dismissed[0] == 4414
-    assert bench.free
+    assert wire.producerState == "producing"
 
 
 def test_backpressure_to_the_viewer(bench: Bench) -> None:
@@ -367,7 +374,7 @@ def test_audit(bench: Bench) -> None:
         session.typed(b"12345")
         wire.protocol.dataReceived(b"123")
         bench.reactor.advance(2)
-        session.viewer_lost()
+        session.viewer_left()
     first, last = (e for e in logs if str(e.get("event")).startswith("session_"))
     assert (first["event"], last["event"]) == ("session_opened", "session_ended")
     assert last["token_id"] == TOKEN.token_hash[:12]
@@ -377,7 +384,255 @@ def test_audit(bench: Bench) -> None:
 def test_open_while_another_releases(bench: Bench) -> None:
     """Sessions one after the other share nothing: the second dials anew."""
     session, _, _wire = bench.opened()
-    session.viewer_lost()
+    session.viewer_left()
     _second, viewer, wire = bench.opened()
     wire.protocol.dataReceived(b"fresh")
     assert viewer.sent == b"fresh"
+
+
+def test_a_broken_connection_keeps_the_console(bench: Bench) -> None:
+    """The line outlives its viewer: output goes on into the ring, for linger seconds."""
+    session, first, wire = bench.opened()
+    wire.protocol.dataReceived(b"one ")
+    session.viewer_lost()
+    wire.protocol.dataReceived(b"two ")
+    assert not bench.free
+    again, second = bench.begin(resume=first.greeted[0].resume, since=4)
+    wire.protocol.dataReceived(b"three")
+    assert again is session
+    assert (second.greeted[0].offset, second.sent) == (4, b"two three")
+    again.typed(b"x")
+    assert wire.written == b"x"
+    assert len(bench.reactor.tcpClients) == 1
+
+
+def test_nobody_comes_back(bench: Bench) -> None:
+    """A session that nobody takes up ends after linger seconds, its lease free."""
+    session, _viewer, _wire = bench.opened()
+    session.viewer_lost()
+    bench.reactor.advance(29)
+    assert not bench.free
+    bench.reactor.advance(1)
+    assert bench.free
+    assert not len(bench.sessions)
+    assert not bench.reactor.getDelayedCalls()
+
+
+def test_lost_output_is_counted(bench: Bench) -> None:
+    """A viewer that was away for more than the ring holds is told how much is missing."""
+    session, first, wire = bench.opened()
+    session.viewer_lost()
+    wire.protocol.dataReceived(bytes(100_000))
+    _, second = bench.begin(resume=first.greeted[0].resume, since=0)
+    (greeting,) = second.greeted
+    assert greeting.lost == greeting.offset == 100_000 - 65_536
+    assert len(second.sent) == 65_536
+
+
+def test_resume_replaces_a_dead_connection(bench: Bench) -> None:
+    """A client that comes back before its old connection is known to be dead is not busy."""
+    session, first, wire = bench.opened()
+    again, second = bench.begin(resume=first.greeted[0].resume)
+    assert again is session
+    assert first.dismissed == (4410, "This console went on in another window.")
+    wire.protocol.dataReceived(b"here")
+    assert (first.sent, second.sent) == (b"", b"here")
+
+
+@pytest.mark.parametrize("key", ["id", "secret", "other"])
+def test_a_key_that_is_not_the_sessions(bench: Bench, key: str) -> None:
+    """The id from a list, or a guessed key, attaches to nothing (faults.md T8)."""
+    session, first, _wire = bench.opened()
+    real = first.greeted[0].resume
+    session.viewer_lost()
+    wrong = {
+        "id": ResumeKey(real.session_id, "A" * 32),
+        "secret": ResumeKey(WEB_1, real.secret),
+        "other": ResumeKey.make(WEB_1),
+    }[key]
+    outcome = TokenInvalid("no token")
+    viewer = Viewer()
+    given = bench.reception.receive(viewer, Arrival(outcome, resume=wrong))
+    assert isinstance(given, Farewell)
+    assert given.code == 4401
+    assert not viewer.greeted
+
+
+def test_key_ends_with_its_session(bench: Bench) -> None:
+    """After the end a resume key opens nothing."""
+    session, first, _wire = bench.opened()
+    session.ended(4410, "disconnected")
+    arrival = Arrival(TokenInvalid("no token"), resume=first.greeted[0].resume)
+    assert isinstance(bench.reception.receive(Viewer(), arrival), Farewell)
+
+
+MIA = evolve(TOKEN, user_id="mia", project_id="demo")
+NOA = evolve(TOKEN, token_hash="cd" * 32, user_id="noa", project_id="demo")
+MIA_AGAIN = evolve(MIA, token_hash="ef" * 32)
+
+
+def test_own_console_elsewhere_is_offered(bench: Bench) -> None:
+    """One's own console in another live window is refused with an offer, and taken on request."""
+    session, first, wire = bench.opened(token=MIA)
+    wire.protocol.dataReceived(b"login: ")
+    _, second = bench.begin(MIA_AGAIN)
+    assert second.dismissed == (4409, "You have this console open in another window.")
+    assert second.busy is not None
+    assert second.busy.takeover
+    given, third = bench.begin(MIA_AGAIN, takeover=True)
+    assert given is session
+    assert first.dismissed is not None
+    assert first.dismissed[0] == 4410
+    assert third.sent == b"login: "
+    # The other window's key is worth nothing now: it cannot take the console back.
+    stale = Arrival(TokenInvalid("x"), resume=first.greeted[0].resume)
+    assert isinstance(bench.reception.receive(Viewer(), stale), Farewell)
+
+
+def test_own_console_is_reclaimed(bench: Bench) -> None:
+    """When the other window is gone, a new token of the same user gets the console at once."""
+    session, _first, wire = bench.opened(token=MIA)
+    wire.protocol.dataReceived(b"login: ")
+    session.viewer_lost()
+    given, second = bench.begin(MIA_AGAIN)
+    assert given is session
+    assert second.sent == b"login: "
+
+
+@pytest.mark.parametrize("user", [NOA, evolve(TOKEN, token_hash="cd" * 32)])
+def test_linger_yields_to_others(bench: Bench, user: ConsoleAuthToken) -> None:
+    """Another user's request ends the linger: the socket is closed first, nothing is shown."""
+    session, _viewer = bench.begin(MIA)
+    wire = answer_dial(bench.reactor, sticky=True)
+    wire.protocol.dataReceived(b"secret")
+    session.viewer_lost()
+    given, second = bench.begin(user, takeover=True)
+    assert given is not session
+    assert len(bench.reactor.tcpClients) == 1
+    wire.drop()
+    fresh = answer_dial(bench.reactor)
+    fresh.protocol.dataReceived(b"new")
+    assert second.sent == b"new"
+    assert second.greeted[0].offset == 0
+
+
+@pytest.mark.parametrize(
+    ("rights", "words", "told"),
+    [
+        ("", "This console is in use. Try again later.", (None, None)),
+        ("see_holder", "mia has this console since 2026-01-01 00:00 UTC.", ("mia", NOW)),
+    ],
+)
+def test_who_has_it(bench: Bench, rights: str, words: str, told: tuple[Any, Any]) -> None:
+    """A busy console says who has it since when, as far as policy lets the asker know."""
+    bench.opened(token=MIA)
+    _, viewer = bench.begin(evolve(NOA, options={"rights": rights}), takeover=True)
+    assert viewer.dismissed == (4409, words)
+    assert viewer.busy is not None
+    assert (viewer.busy.user_id, viewer.busy.since) == told
+    assert not viewer.busy.takeover
+
+
+def test_nobody_is_nobodys_own(bench: Bench) -> None:
+    """Tokens without a user are not each other's: only the very same token is."""
+    session, _first, _wire = bench.opened(token=TOKEN)
+    _, other = bench.begin(evolve(TOKEN, token_hash="cd" * 32), takeover=True)
+    assert other.dismissed is not None
+    given, _ = bench.begin(TOKEN, takeover=True)
+    assert given is session
+
+
+def test_a_seized_port_takes_no_input_blindly(bench: Bench) -> None:
+    """After a dead owner input is held back until the guest speaks (invariant 2)."""
+    bench.leases.seizes = True
+    session, viewer, wire = bench.opened()
+    assert viewer.greeted[0].unproven
+    session.typed(b"rm -rf /\r")
+    assert wire.written == b""
+    wire.protocol.dataReceived(b"login: ")
+    session.typed(b"root\r")
+    assert wire.written == b"root\r"
+
+
+def test_a_seized_port_takes_input_on_request(bench: Bench) -> None:
+    """The person may type although the guest is silent."""
+    bench.leases.seizes = True
+    session, _viewer, wire = bench.opened()
+    session.confirmed()
+    session.typed(b"\r")
+    assert wire.written == b"\r"
+
+
+def test_a_seized_port_is_freed(bench: Bench) -> None:
+    """A driver that can throws the dead owner's client off, and the port proves itself."""
+    bench.leases.seizes = True
+    bench.ports.can = True
+    _session, viewer, _wire = bench.opened()
+    assert bench.ports.freed == [(WEB_1, 0)]
+    assert not viewer.greeted[0].unproven
+
+
+def test_a_spent_token(bench: Bench) -> None:
+    """A token that has opened its one session opens no second one, and keeps no lease."""
+    bench.spender.error = TokenInvalid("This console link has been used.")
+    _, viewer = bench.begin()
+    assert viewer.dismissed == (4401, "This console link has been used.")
+    assert bench.free
+    assert not bench.reactor.tcpClients
+
+
+def test_tokens_without_generation_are_recorded(bench: Bench) -> None:
+    """A token of nova or memcached names a console that the cell may not know yet."""
+    bench.opened(token=evolve(TOKEN, generation=0))
+    assert bench.registrar.recorded == [(WEB_1, 0)]
+
+
+def limited(**limits: Any) -> Bench:
+    """A bench whose sessions are limited."""
+    return Bench(limits=SessionLimits(**limits))
+
+
+def test_longest_session() -> None:
+    """A session ends at its longest time with 4412, warned a minute before."""
+    bench = limited(longest=600.0)
+    _session, viewer, _wire = bench.opened()
+    bench.reactor.advance(539)
+    assert viewer.warned == []
+    bench.reactor.advance(1)
+    assert viewer.warned == ["This session ends in a minute."]
+    bench.reactor.advance(60)
+    assert viewer.dismissed == (4412, "The session has reached its longest time.")
+    assert bench.free
+
+
+def test_session_of_its_token() -> None:
+    """With enforce_session_timeout the token's expiry ends the session; a new token renews it."""
+    bench = limited(token_bound=True)
+    _session, viewer, _wire = bench.opened(token=evolve(MIA, left=100.0))
+    bench.reactor.advance(90)
+    assert len(viewer.warned) == 1
+    _, second = bench.begin(evolve(MIA_AGAIN, left=100.0), takeover=True)
+    bench.reactor.advance(99)
+    assert second.dismissed is None
+    bench.reactor.advance(1)
+    assert second.dismissed is not None
+    assert second.dismissed[0] == 4412
+
+
+def test_idle_session() -> None:
+    """A session without input ends with 4411, warned before; typing counts, output does not."""
+    bench = limited(idle=300.0)
+    session, viewer, wire = bench.opened()
+    bench.reactor.advance(239)
+    session.typed(b"x")
+    bench.reactor.advance(239)
+    wire.protocol.dataReceived(b"busy guest")
+    assert viewer.warned == []
+    bench.reactor.advance(1)
+    assert viewer.warned == ["Nothing was typed for a while: this session ends in 60 s."]
+    session.typed(b"y")
+    bench.reactor.advance(299)
+    assert len(viewer.warned) == 2
+    bench.reactor.advance(1)
+    assert viewer.dismissed == (4411, "Nothing was typed for too long.")
+    assert not [call for call in bench.reactor.getDelayedCalls() if call.getTime() > 1e6]

@@ -96,18 +96,49 @@ def test_bad_base64(payload: bytes) -> None:
 def test_hello_escapes_names() -> None:
     """An instance's name arrives as JSON text, in ASCII, whatever is in it."""
     name = '</script>\u202e"\x1b[31m'
-    message = subprotocol.hello("s", "u", name, 1, offset=7)
+    message = subprotocol.hello(
+        session_id="s",
+        resume="s.k",
+        instance={"uuid": "u", "name": name},
+        index=1,
+        offset=7,
+        lost=0,
+        unproven=False,
+    )
     assert message.isascii()
     assert b"\x1b" not in message
     assert json.loads(message) == {
         "type": "hello",
         "session": "s",
+        "resume": "s.k",
+        "role": "writer",
         "instance": {"uuid": "u", "name": name},
         "console": 1,
         "offset": 7,
     }
 
 
-def test_notice() -> None:
-    """A notice carries its text."""
-    assert json.loads(subprotocol.notice("hi")) == {"type": "notice", "text": "hi"}
+def test_hello_of_a_gap() -> None:
+    """A page is told what is lost, and that its input is held back, only where that is so."""
+    message = subprotocol.hello(
+        session_id="s", resume="s.k", instance={}, index=0, offset=9, lost=2, unproven=True
+    )
+    assert json.loads(message).items() >= {"lost": 2, "unproven": True}.items()
+
+
+def test_warning() -> None:
+    """A warning carries its text, and stays until it is dismissed."""
+    expected = {"type": "notice", "text": "hi", "kind": "warning"}
+    assert json.loads(subprotocol.warning("hi")) == expected
+
+
+def test_busy() -> None:
+    """Who has it is told before the close."""
+    message = subprotocol.busy("mia", None, takeover=True)
+    assert json.loads(message) == {"type": "busy", "user": "mia", "since": None, "takeover": True}
+
+
+def test_confirm() -> None:
+    """The page's person may type blindly."""
+    decoded = subprotocol.speaker("consoled.v1").decode(b'{"type": "confirm"}', False)
+    assert decoded == subprotocol.Confirmed()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from fakes import WEB_1, FakeAuthority, FakeDriver, make_instance, result
-from memory_leases import MemoryLeases
+from fakes import WEB_1, FakeAuthority, make_instance, result
+from receptions import House
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
@@ -20,15 +20,12 @@ from wires import Wire, answer_dial
 from consoled.errors import Unavailable
 from consoled.http.channel import BoundedSite
 from consoled.model import Caller
-from consoled.proxy.book import SessionBook
 from consoled.proxy.forwarded import TrustedProxies
-from consoled.proxy.opening import Opener
 from consoled.proxy.origin import OriginRules
 from consoled.proxy.paths import Layout
 from consoled.proxy.upgrade import Upgrades
 from consoled.proxy.website import ProxyResource, Public, Website, security_headers
 from consoled.proxy.websocket import ConsoleSocketFactory, PingRules, cut_reason
-from consoled.transports.tcp import TCPTransport
 
 BASE_URL = "http://127.0.0.1:6083/serial.html"
 KEY = base64.b64encode(b"0123456789abcdef").decode()
@@ -71,20 +68,17 @@ class Proxy:
     def __init__(self, tmp_path: Path, max_sessions: int = 10) -> None:
         self.reactor = MemoryReactorClock()
         self.authority: Any = FakeAuthority()
-        self.driver = FakeDriver()
-        self.sessions = SessionBook()
+        house = House(self.reactor, max_sessions=max_sessions)
+        self.driver = house.driver
+        self.sessions = house.sessions
         self.upgrades = Upgrades(
             rules=OriginRules(BASE_URL),
             trusted=TrustedProxies(),
             sockets=ConsoleSocketFactory(self.reactor, PingRules(15, 15)),
             authority=self.authority,
-            opener=Opener(
-                self.driver, MemoryLeases(), TCPTransport(self.reactor, 10), self.reactor, 10
-            ),
-            driver=self.driver,
+            reception=house.reception,
+            hops=house.hops,
             clock=self.reactor,
-            max_sessions=max_sessions,
-            stall_timeout=15,
             sessions=self.sessions,
         )
         (tmp_path / "serial.html").write_text("<!doctype html>")
@@ -92,11 +86,11 @@ class Proxy:
         resource = ProxyResource(Layout.of(BASE_URL), public, self.upgrades)
         self.site = BoundedSite(resource, self.reactor)
 
-    def token(self) -> str:
-        """A clear token for the first console."""
+    def token(self, index: int = 0) -> str:
+        """A clear token for a console."""
         instance = make_instance(WEB_1, "web-1")
         caller = Caller("mia", "demo")
-        issue = self.authority.issue(instance, instance.consoles[0], caller, BASE_URL)
+        issue = self.authority.issue(instance, instance.consoles[index], caller, BASE_URL)
         return str(result(issue).clear)
 
     def connect(self) -> Wire:
@@ -225,7 +219,7 @@ def test_too_many_sessions(tmp_path: Path) -> None:
     proxy = Proxy(tmp_path, max_sessions=1)
     first = proxy.ask(f"/?token={proxy.token()}")
     guest = answer_dial(proxy.reactor)
-    assert close_of(proxy.ask(f"/?token={proxy.token()}"))[0] == 1013
+    assert close_of(proxy.ask(f"/?token={proxy.token(1)}"))[0] == 1013
     first.protocol.dataReceived(frame(b"still"))
     assert guest.written == b"still"
 
@@ -353,10 +347,13 @@ def test_client_closes(proxy: Proxy) -> None:
 
 
 def test_connection_drops(proxy: Proxy) -> None:
-    """A lost connection ends the session and frees the console."""
+    """After a lost connection the console waits for its viewer, then it is free."""
     wire = proxy.ask(f"/?token={proxy.token()}")
     guest = answer_dial(proxy.reactor)
     wire.drop()
+    assert not guest.disconnecting
+    assert len(proxy.sessions) == 1
+    proxy.reactor.advance(30)
     assert guest.disconnecting
     assert len(proxy.sessions) == 0
 

@@ -1,0 +1,56 @@
+"""The scrollback ring: the last output of a line, by its offset."""
+
+from __future__ import annotations
+
+from attrs import define, field, frozen
+
+SLACK = 16 * 1024
+"""Bytes over the limit that may stand, so that small pieces are not cut off one by one."""
+
+
+@frozen
+class Backlog:
+    """What a viewer has missed.
+
+    :ivar data: the output from ``offset`` to now.
+    :ivar offset: the count of the line's output bytes before ``data``.
+    :ivar lost: how many bytes between what was asked for and ``offset`` are gone.
+    """
+
+    data: bytes
+    offset: int
+    lost: int = 0
+
+
+@define
+class Ring:
+    """Keeps the end of a stream of bytes; grows only as output comes.
+
+    :ivar limit: bytes that are kept.
+    :ivar end: the count of all bytes so far.
+    """
+
+    limit: int
+    end: int = field(default=0, init=False)
+    _kept: bytearray = field(factory=bytearray, init=False)
+
+    def append(self, data: bytes) -> None:
+        """More output."""
+        self.end += len(data)
+        kept = self._kept
+        if len(data) >= self.limit:
+            kept[:] = data[len(data) - self.limit :]
+            return
+        kept += data
+        if len(kept) > self.limit + SLACK:
+            del kept[: len(kept) - self.limit]
+
+    def since(self, offset: int | None) -> Backlog:
+        """What came after ``offset``; None, and an offset that never was, ask for all there is."""
+        kept = bytes(self._kept[-self.limit :]) if self._kept else b""
+        start = self.end - len(kept)
+        if offset is None or offset > self.end:
+            return Backlog(kept, start)
+        if offset < start:
+            return Backlog(kept, start, lost=start - offset)
+        return Backlog(kept[offset - start :], offset)

@@ -1,0 +1,1 @@
+"""One viewer, two replicas: any replica serves a viewer of a console that another one holds."""
