@@ -49,6 +49,7 @@ FURTHER: dict[str, tuple[str, ...]] = {
     "test": (
         "chromium",
         "fonts-dejavu-core",
+        "haproxy",
         "mariadb-client-core",
         "mariadb-server-core",
         "memcached",

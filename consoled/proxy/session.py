@@ -43,6 +43,10 @@ EARLY_INPUT = 64 * 1024
 """Bytes of input that may wait for the console; more stays in the viewer's socket."""
 
 
+BLIND_PATIENCE = 5.0
+"""Seconds after which typing is confirmation enough of a viewer that has no words for it."""
+
+
 @frozen
 class Greeting:
     """What a viewer is told when its console is open.
@@ -177,10 +181,25 @@ class SessionCore:
     def type(self, data: bytes) -> None:
         """Input, to the guest."""
         assert self.console is not None
-        if self.unproven:
+        if self.unproven and not self.insists():
             return
         self.bytes_in += len(data)
         self.console.line.write(data)
+
+    def insists(self) -> bool:
+        """Whether a viewer that cannot confirm goes on typing although it has waited."""
+        if self.viewer is None or self.viewer.acknowledges:
+            return False
+        if self.clock.seconds() - self.since < BLIND_PATIENCE:
+            return False
+        self.prove()
+        return True
+
+    def prove(self) -> None:
+        """From now on input goes to the guest although it has said nothing."""
+        if self.unproven:
+            self.unproven = False
+            self.audit("session_confirmed", "types before any output, as the user wishes")
 
     def audit(self, event: str, sentence: str, **more: object) -> None:
         """One line about this session."""
@@ -370,9 +389,7 @@ def _acknowledged(inputs: SessionInputs, core: SessionCore, count: int) -> None:
 
 @_open.upon(SessionInputs.confirmed).to(_open)
 def _confirmed(inputs: SessionInputs, core: SessionCore) -> None:
-    if core.unproven:
-        core.unproven = False
-        core.audit("session_confirmed", "types before any output, as the user wishes")
+    core.prove()
 
 
 @_open.upon(SessionInputs.line_lost).to(_open)

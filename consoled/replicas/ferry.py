@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
@@ -44,34 +46,60 @@ class Side(Protocol):
 
 
 class OwnerSide(Side):
-    """The connection to the owner: asks first, and reads when the viewer is there.
+    """The connection to the owner: asks first, and shows that it is alive by an answer.
 
     :param request: the head of the HTTP request, whole.
+    :ivar answered: fires with the first piece of the answer, or fails when there is none.
     """
 
     def __init__(self, request: bytes) -> None:
         super().__init__()
         self._request = request
+        self.answered: Deferred[bytes] = Deferred()
 
     def connectionMade(self) -> None:
         """Says what is wanted; the answer is the viewer's."""
         transport: Any = self.transport
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
-        transport.pauseProducing()
         transport.write(self._request)
+
+    def dataReceived(self, data: bytes) -> None:
+        """The first piece waits for the viewer, and the others with it."""
+        if self.answered.called:
+            super().dataReceived(data)
+        else:
+            transport: Any = self.transport
+            transport.pauseProducing()
+            self.answered.callback(data)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """Ends the viewer's side, or the wait for an answer."""
+        if not self.answered.called:
+            self.answered.errback(reason or ConnectionDone())
+        super().connectionLost(reason)
 
 
 class ViewerSide(Side):
-    """The connection of the viewer; made when it takes over from HTTP."""
+    """The connection of the viewer; made when it takes over from HTTP.
+
+    :param first: the beginning of the owner's answer.
+    """
+
+    def __init__(self, first: bytes) -> None:
+        super().__init__()
+        self._first = first
 
     def connectionMade(self) -> None:
         """Joins the two."""
-        assert self.other is not None
         mine: Any = self.transport
+        if self.other is None:
+            mine.abortConnection()
+            return
         theirs: Any = self.other.transport
         mine.registerProducer(theirs, True)
         theirs.registerProducer(mine, True)
+        mine.write(self._first)
         theirs.resumeProducing()
 
 
@@ -83,7 +111,7 @@ class Hop:
     """
 
     owner_side: OwnerSide
-    viewer_side: ViewerSide = field(factory=ViewerSide)
+    viewer_side: ViewerSide
 
     def __attrs_post_init__(self) -> None:
         self.viewer_side.other = self.owner_side

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as TimedOut
-from twisted.internet.error import ConnectError, UserError
+from twisted.internet.error import ConnectError, ConnectionClosed, UserError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -27,7 +27,7 @@ from consoled.leasing.values import LeaseRow
 from consoled.model import ConsoleAuthToken
 from consoled.proxy.reception import Arrival
 from consoled.proxy.websocket import Handshake
-from consoled.replicas.ferry import Hop, OwnerSide
+from consoled.replicas.ferry import Hop, OwnerSide, ViewerSide
 from consoled.replicas.papers import UnreadablePapers, pack, unpack
 from consoled.replicas.tickets import TicketOffice
 
@@ -36,8 +36,8 @@ log = Logger()
 PATH = b"/v1/replica/viewers"
 TICKET = b"X-Consoled-Ticket"
 PAPERS = b"X-Consoled-Arrival"
-DIAL_LIMIT = 5.0
-"""Seconds to reach another replica of the cell."""
+ANSWER_LIMIT = 5.0
+"""Seconds until another replica of the cell has answered."""
 AWAY = "The server that has this console cannot be reached now. Try again in a moment."
 
 
@@ -81,10 +81,11 @@ class Hops:
         request = _request(owner.url, handshake, ticket, papers)
         factory = Factory.forProtocol(lambda: OwnerSide(request))
         factory.noisy = False
-        dial = self.endpoint(owner.url).connect(factory)
         try:
-            side: Any = await dial.addTimeout(DIAL_LIMIT, self.clock)
-        except (TimedOut, UserError, ConnectError, OSError) as error:
+            hop = await Deferred.fromCoroutine(self._dial(owner.url, factory)).addTimeout(
+                ANSWER_LIMIT, self.clock
+            )
+        except (TimedOut, UserError, ConnectError, ConnectionClosed, OSError) as error:
             log.warn(
                 "replica {replica_id} cannot be reached at {url}: {reason}",
                 event="replica_unreachable",
@@ -94,7 +95,7 @@ class Hops:
                 **arrival.facts,
             )
             raise Unavailable(AWAY) from error
-        hop = Hop(side)
+        side = hop.owner_side
         self._under_way.add(hop)
         side.on_end = lambda: self._over(hop)
         log.info(
@@ -105,6 +106,14 @@ class Hops:
             **arrival.facts,
         )
         return hop
+
+    async def _dial(self, url: str, factory: Factory) -> Hop:
+        side: Any = await self.endpoint(url).connect(factory)
+        try:
+            return Hop(side, ViewerSide(await side.answered))
+        except BaseException:
+            side.transport.abortConnection()
+            raise
 
     async def arrival(self, headers: Headers) -> Arrival | None:
         """The viewer that another replica of the cell brings; None where it is none."""

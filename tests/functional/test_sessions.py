@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from backends import backend, echo
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from tools.lab.daemon import MEMBER_KEY, STRANGER_KEY, Daemon, static_daemon
 
@@ -42,10 +45,12 @@ def two_daemons(folder: Path) -> Iterator[tuple[Daemon, Daemon]]:
 
 
 @contextmanager
-def console(daemon: Daemon, index: int | None = None) -> Iterator[ClientConnection]:
+def console(
+    daemon: Daemon, index: int | None = None, speaks: str = "binary"
+) -> Iterator[ClientConnection]:
     """A WebSocket with a fresh token."""
     url = daemon.console_url(WEB_1, index, key=MEMBER_KEY).replace("http://", "ws://")
-    with connect(url, compression=None) as client:
+    with connect(url, compression=None, subprotocols=[Subprotocol(speaks)]) as client:
         yield client
 
 
@@ -53,6 +58,12 @@ def echoes(client: ClientConnection) -> None:
     """Waits until the console answers."""
     client.send(b"x")
     assert client.recv(PATIENCE) == b"x"
+
+
+def greeted(client: ClientConnection) -> dict[str, Any]:
+    """The greeting of a page's connection."""
+    greeting: dict[str, Any] = json.loads(client.recv(PATIENCE))
+    return greeting
 
 
 def close_of(client: ClientConnection) -> tuple[int, str]:
@@ -87,7 +98,7 @@ def test_one_owner_in_the_cell(tmp_path: Path) -> None:
         with console(second, 0) as late:
             code, reason = close_of(late)
         assert code == 4409
-        assert "in use" in reason
+        assert "another window" in reason
         with console(second) as other:
             echoes(other)
             consoles = first.request("GET", f"/v1/servers/{WEB_1}/consoles").body["consoles"]
@@ -105,13 +116,16 @@ def test_killed_owner(tmp_path: Path) -> None:
         os.kill(first.pid, signal.SIGKILL)
         first.stop()
         for _ in range(20):
-            with console(second, 0) as again:
+            with console(second, 0, "consoled.v1") as again:
                 try:
+                    # Nobody knows whether the dead one's connection is closed.
+                    assert greeted(again)["unproven"]
+                    again.send('{"type": "confirm"}')
                     echoes(again)
                     break
                 except ConnectionClosed as error:
                     assert error.rcvd is not None
-                    assert error.rcvd.code == 4409
+                    assert error.rcvd.code == 1013  # its owner cannot be reached
             # The silence of the dead one is what is waited for: its end is an event of nobody's.
             select.select([second.process.ended], [], [], 1.0)
         else:

@@ -555,10 +555,22 @@ def test_a_seized_port_takes_no_input_blindly(bench: Bench) -> None:
 
 
 def test_a_seized_port_takes_input_on_request(bench: Bench) -> None:
-    """The person may type although the guest is silent."""
+    """The person may type although the guest is silent: the page asks first."""
+    bench.leases.seizes = True
+    session, _viewer, wire = bench.opened(acknowledges=True)
+    bench.reactor.advance(60)
+    session.typed(b"lost")
+    session.confirmed()
+    session.typed(b"\r")
+    assert wire.written == b"\r"
+
+
+def test_a_seized_port_and_a_plain_client(bench: Bench) -> None:
+    """A client without words for it confirms by typing on when it has waited."""
     bench.leases.seizes = True
     session, _viewer, wire = bench.opened()
-    session.confirmed()
+    session.typed(b"too early")
+    bench.reactor.advance(5)
     session.typed(b"\r")
     assert wire.written == b"\r"
 

@@ -118,10 +118,14 @@ class Daemon:
                 "base_url": self.base_url,
             },
             "api": {"listen": "127.0.0.1", "port": self.api_port, "keys_file": self.keys_file},
+            "proxy": {"replica_url": f"{self._scheme('http')}://127.0.0.1:{self.port}"},
         }
         for section, options in config.items():
             sections.setdefault(section, {}).update(options)
         return sections
+
+    def _scheme(self, plain: str) -> str:
+        return f"{plain}s" if "cert" in self._config.get("serial_console", {}) else plain
 
     @property
     def argv(self) -> list[str]:
@@ -254,6 +258,11 @@ class Daemon:
         if answer.status >= 300:
             raise LabError(f"consoled answered {answer.status} to POST {path}: {answer.body}")
         return str(answer.body[part]["url"])
+
+    def ws_url(self, uuid: str, index: int, key: str = MEMBER_KEY) -> str:
+        """The WebSocket address of a console at this daemon, with a fresh token."""
+        token = self.console_url(uuid, index, key).partition("?")[2]
+        return f"{self._scheme('ws')}://127.0.0.1:{self.port}/serial.html?{token}"
 
     def __enter__(self) -> Self:
         return self.start()

@@ -1,0 +1,163 @@
+"""The way of a viewer between two replicas, without sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from cells import memory_database
+from fakes import WEB_1, result
+from twisted.internet.error import ConnectionDone
+from wires import Wire
+
+from consoled.db.database import CellDatabase
+from consoled.errors import TokenInvalid, Unavailable
+from consoled.model import ConsoleAuthToken
+from consoled.proxy.reception import Arrival
+from consoled.proxy.resuming import ResumeKey
+from consoled.replicas.ferry import Hop, OwnerSide, ViewerSide
+from consoled.replicas.papers import UnreadablePapers, pack, unpack
+from consoled.replicas.tickets import TicketOffice
+
+TOKEN = ConsoleAuthToken(
+    token_hash="ab" * 32,
+    instance_uuid=WEB_1,
+    index=1,
+    host="192.0.2.1",
+    port=10001,
+    generation=3,
+    access_url="https://console.example.org/serial.html",
+    expires=1_767_225_600,
+    user_id="mia",
+    options={"rights": "see_holder"},
+    left=42.0,
+)
+
+
+@pytest.mark.parametrize(
+    "arrival",
+    [
+        Arrival(TOKEN, facts={"src": "203.0.113.9", "origin": None}),
+        Arrival(TOKEN, ResumeKey.make(WEB_1), since=7, takeover=True),
+        Arrival(TokenInvalid("no token"), ResumeKey.make(WEB_1)),
+        Arrival(Unavailable("the database is away"), ResumeKey.make(WEB_1)),
+    ],
+)
+def test_papers(arrival: Arrival) -> None:
+    """What a replica says of a viewer is what the other one understands."""
+    read = unpack(pack(arrival))
+    assert (read.resume, read.since, read.takeover) == (
+        arrival.resume,
+        arrival.since,
+        arrival.takeover,
+    )
+    assert read.facts == arrival.facts
+    if isinstance(arrival.outcome, ConsoleAuthToken):
+        assert read.token == TOKEN
+        assert read.token.left == 42.0
+    else:
+        assert type(read.outcome) is type(arrival.outcome)
+        assert str(read.outcome) == str(arrival.outcome)
+
+
+@pytest.mark.parametrize("text", [b"", b"%%%", b"e30=", b"W10=", b"bnVsbA=="])
+def test_unreadable_papers(text: bytes) -> None:
+    """What no replica writes is no viewer."""
+    with pytest.raises(UnreadablePapers):
+        unpack(text)
+
+
+@pytest.fixture
+def database() -> Iterator[CellDatabase]:
+    """An empty cell database."""
+    made = memory_database()
+    yield made
+    made.stop()
+
+
+def test_a_ticket_opens_once(database: CellDatabase) -> None:
+    """A ticket is for one replica, one viewer, one time."""
+    there = TicketOffice(database, lambda: "replica-a")
+    elsewhere = TicketOffice(database, lambda: "replica-b")
+    secret = result(there.make("replica-a", b"papers"))
+    assert not result(elsewhere.take(secret, b"papers"))
+    assert not result(there.take(secret, b"other papers"))
+    assert not result(there.take("guess", b"papers"))
+    assert result(there.take(secret, b"papers"))
+    assert not result(there.take(secret, b"papers"))
+
+
+def test_a_ticket_without_a_replica(database: CellDatabase) -> None:
+    """A replica that has no id now takes nobody in."""
+    here = TicketOffice(database, lambda: None)
+    secret = result(here.make("replica-a", b"papers"))
+    assert not result(here.take(secret, b"papers"))
+
+
+def test_ticket_rows_hold_no_secret(database: CellDatabase) -> None:
+    """A copy of the database opens nothing (faults.md T6)."""
+    office = TicketOffice(database, lambda: "replica-a")
+    secret = result(office.make("replica-a", b"papers"))
+    rows = result(database.read(lambda c: list(c.exec_driver_sql("SELECT * FROM replica_tickets"))))
+    assert len(rows) == 1
+    assert secret not in repr(rows)
+
+
+def joined() -> tuple[Hop, Wire, Wire]:
+    """A hop with the sockets of its owner and its viewer."""
+    owner, viewer = Wire(), Wire()
+    owner.protocol = side = OwnerSide(b"GET")
+    side.makeConnection(owner)
+    assert owner.written == b"GET"
+    side.dataReceived(b"HTTP/1.1 101\r\n\r\n")
+    assert owner.producerState == "paused"
+    hop = Hop(side, ViewerSide(result(side.answered)))
+    viewer.protocol = hop.viewer_side
+    hop.viewer_side.makeConnection(viewer)
+    return hop, owner, viewer
+
+
+def test_ferry_carries_bytes() -> None:
+    """Both ways, unchanged; a full socket stops the reading of the other one."""
+    hop, owner, viewer = joined()
+    assert owner.producerState == "producing"
+    hop.owner_side.dataReceived(b"output")
+    hop.viewer_side.dataReceived(b"input")
+    assert (viewer.written, owner.written) == (b"HTTP/1.1 101\r\n\r\noutput", b"GETinput")
+    viewer.producer.pauseProducing()
+    assert owner.producerState == "paused"
+    owner.producer.pauseProducing()
+    assert viewer.producerState == "paused"
+
+
+@pytest.mark.parametrize("which", ["owner", "viewer"])
+def test_either_end_ends_both(which: str) -> None:
+    """A connection without its other side is closed, and the hop is over once."""
+    hop, owner, viewer = joined()
+    ended: list[str] = []
+    hop.owner_side.on_end = lambda: ended.append("over")
+    (owner if which == "owner" else viewer).drop()
+    assert not owner.connected
+    assert not viewer.connected
+    assert ended == ["over"]
+
+
+def test_dropped_before_the_viewer_joins() -> None:
+    """A hop whose viewer is gone already closes its owner's side."""
+    owner = Wire()
+    owner.protocol = side = OwnerSide(b"GET")
+    side.makeConnection(owner)
+    side.dataReceived(b"HTTP/1.1 101\r\n\r\n")
+    hop = Hop(side, ViewerSide(result(side.answered)))
+    hop.drop()
+    assert not owner.connected
+
+
+def test_owner_hangs_up_without_an_answer() -> None:
+    """Whoever waits for the answer hears of it."""
+    owner = Wire()
+    owner.protocol = side = OwnerSide(b"GET")
+    side.makeConnection(owner)
+    owner.drop()
+    with pytest.raises(ConnectionDone):
+        result(side.answered)
