@@ -22,8 +22,15 @@ from consoled.http.tls import SwappableContext
 
 BACKLOG = 4096
 FIRST_BYTE_DEADLINE = 10.0
-UNTAKEN_DEADLINE = 60.0
+UNTAKEN_DEADLINE = 30.0
 """Seconds until the kernel drops a peer that takes nothing of what was sent to it."""
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""A peer that vanished while nothing was sent to it is noticed within 30 seconds too."""
 TLS_HANDSHAKE = 0x16
 
 _SENTENCE = b"This port speaks TLS only: use https:// or wss://.\n"
@@ -129,6 +136,8 @@ def bind(address: str, port: int, *, v6_only: bool = False) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted connections inherit it.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNTAKEN_DEADLINE * 1000))
+        for level, option, value in _KEEPALIVE:
+            sock.setsockopt(level, option, value)
         sock.setblocking(False)
         sock.bind((address, port))
         sock.listen(BACKLOG)

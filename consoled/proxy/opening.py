@@ -22,6 +22,7 @@ from consoled.interfaces import Driver, Leases, PortControl, Registrar, TokenAut
 from consoled.leasing.values import Holder
 from consoled.model import NO_GENERATION, Console, ConsoleAuthToken, Instance
 from consoled.proxy.line import Leg, LegFactory, Line
+from consoled.transports.connect import ConnectEndpoint
 
 log = Logger()
 
@@ -107,7 +108,7 @@ class Opener:
         try:
             await self.authority.spend(token)
             freed = lease.seized and await self._free(instance, console)
-            leg = await self._dial(instance, console)
+            leg = await self._dial(instance, console, token)
         except BaseException:
             await self.leases.release(lease)
             raise
@@ -121,9 +122,13 @@ class Opener:
             log.warn("{place}: {reason}", place=console.place, reason=str(error))
             return False
 
-    async def _dial(self, instance: Instance, console: Console) -> Leg:
+    async def _dial(self, instance: Instance, console: Console, token: ConsoleAuthToken) -> Leg:
         what = f"The serial port {console.index} of {instance.name}"
-        dial = self.transport.endpoint(console).connect(LegFactory())
+        endpoint = self.transport.endpoint(console)
+        path = token.options.get("internal_access_path")
+        if path:
+            endpoint = ConnectEndpoint(endpoint, str(path), self.clock, self.connect_timeout)
+        dial = endpoint.connect(LegFactory())
         dial.addTimeout(self.connect_timeout, self.clock, _timed_out)
         try:
             leg = await dial

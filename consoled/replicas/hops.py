@@ -107,7 +107,7 @@ class Hops:
         )
         return hop
 
-    async def _dial(self, url: str, factory: Factory) -> Hop:
+    async def _dial(self, url: str, factory: Factory[OwnerSide]) -> Hop:
         side: Any = await self.endpoint(url).connect(factory)
         try:
             return Hop(side, ViewerSide(await side.answered))

@@ -599,6 +599,17 @@ def test_tokens_without_generation_are_recorded(bench: Bench) -> None:
     assert bench.registrar.recorded == [(WEB_1, 0)]
 
 
+def test_internal_access_path(bench: Bench) -> None:
+    """A token with a path asks for its console first; what comes after the answer is the guest."""
+    _session, viewer = bench.begin(evolve(TOKEN, options={"internal_access_path": "/console?x"}))
+    wire = answer_dial(bench.reactor)
+    assert wire.written == b"CONNECT /console?x HTTP/1.1\r\n\r\n"
+    assert not viewer.greeted
+    wire.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
+    wire.protocol.dataReceived(b"login: ")
+    assert viewer.sent == b"login: "
+
+
 def limited(**limits: Any) -> Bench:
     """A bench whose sessions are limited."""
     return Bench(limits=SessionLimits(**limits))
