@@ -117,10 +117,17 @@ class Line:
         self.leases.linger(self.lease, waits)
 
     def close(self) -> Deferred[None]:
-        """Closes the socket, then gives the lease back; fires after both. Called once."""
+        """Closes the socket, then gives the lease back; fires after both. Called once.
+
+        Our end of the stream goes first: the console's side answers with its own and knows that
+        its client is gone. A guest that does not read leaves input in QEMU's socket, and
+        QEMU, which does not look further then, would keep its one client slot for a
+        connection that is closed: a reset, in the end, makes it look.
+        """
         self._closing = True
         self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        self.transport.resumeProducing()
+        self.transport.loseWriteConnection()
         abort = self.clock.callLater(CLOSE_PATIENCE, self.transport.abortConnection)
 
         def closed(_: None) -> Deferred[None]:

@@ -13,18 +13,28 @@ from twisted.logger import Logger
 
 from consoled.errors import (
     BackendUnreachable,
-    ConsoledError,
     InstanceNotRunning,
     NotFound,
     TokenInvalid,
 )
-from consoled.interfaces import Driver, Leases, PortControl, Registrar, TokenAuthority, Transport
+from consoled.interfaces import (
+    Driver,
+    Lease,
+    Leases,
+    PortControl,
+    Registrar,
+    TokenAuthority,
+    Transport,
+)
 from consoled.leasing.values import Holder
 from consoled.model import NO_GENERATION, Console, ConsoleAuthToken, Instance
 from consoled.proxy.line import Leg, LegFactory, Line
 from consoled.transports.connect import ConnectEndpoint
 
 log = Logger()
+
+OCCUPANCY_LOOKS = 2
+"""QEMU needs a moment to see that the client before has hung up."""
 
 
 @frozen
@@ -107,20 +117,26 @@ class Opener:
         lease = await self.leases.take(instance.uuid, console.index, session_id, holder=holder)
         try:
             await self.authority.spend(token)
-            freed = lease.seized and await self._free(instance, console)
+            unproven = await self._occupied(instance, console, lease)
             leg = await self._dial(instance, console, token)
         except BaseException:
             await self.leases.release(lease)
             raise
         line = Line(leg, lease, self.leases, self.clock)
-        return OpenConsole(instance, console, line, unproven=lease.seized and not freed)
+        return OpenConsole(instance, console, line, unproven)
 
-    async def _free(self, instance: Instance, console: Console) -> bool:
-        try:
-            return await self.ports.free_port(instance.uuid, console.index)
-        except ConsoledError as error:
-            log.warn("{place}: {reason}", place=console.place, reason=str(error))
-            return False
+    async def _occupied(self, instance: Instance, console: Console, lease: Lease) -> bool:
+        """Whether somebody else's client may have the guest's port, as far as can be known.
+
+        TCP alone does not tell: QEMU lets a second client wait without a word.
+        """
+        if lease.seized:
+            return not await self.ports.free_port(instance.uuid, console.index)
+        for _ in range(OCCUPANCY_LOOKS):
+            if console.index not in await self.ports.held_ports(instance.uuid):
+                return False
+        log.warn("{place}: somebody else has this port", place=console.place)
+        return True
 
     async def _dial(self, instance: Instance, console: Console, token: ConsoleAuthToken) -> Leg:
         what = f"The serial port {console.index} of {instance.name}"

@@ -44,11 +44,13 @@ class FakePorts:
 
     :ivar can: whether it can free a port.
     :ivar freed: which it has freed.
+    :ivar held: the consoles that have a client.
     """
 
     def __init__(self) -> None:
         self.can = False
         self.freed: list[tuple[str, int]] = []
+        self.held: frozenset[int] = frozenset()
 
     def free_port(self, instance_uuid: str, index: int) -> Deferred[bool]:
         """Remembers it."""
@@ -57,8 +59,8 @@ class FakePorts:
         return succeed(self.can)
 
     def held_ports(self, instance_uuid: str) -> Deferred[frozenset[int]]:
-        """Nothing is known."""
-        return succeed(frozenset())
+        """As it was set."""
+        return succeed(self.held)
 
 
 class FakeRegistrar:

@@ -584,6 +584,15 @@ def test_a_seized_port_is_freed(bench: Bench) -> None:
     assert not viewer.greeted[0].unproven
 
 
+def test_a_port_that_somebody_else_has(bench: Bench) -> None:
+    """A port with another client is connected without a word: nothing is typed into its queue."""
+    bench.ports.held = frozenset({0})
+    session, viewer, wire = bench.opened()
+    session.typed(b"rm -rf /\r")
+    assert viewer.greeted[0].unproven
+    assert wire.written == b""
+
+
 def test_a_spent_token(bench: Bench) -> None:
     """A token that has opened its one session opens no second one, and keeps no lease."""
     bench.spender.error = TokenInvalid("This console link has been used.")

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 class Wire(StringTransport):
     """One end of a connection: what was written, and how it was closed.
 
-    ``loseConnection`` and ``abortConnection`` tell the protocol at once, unless
+    Losing the connection, or aborting it, tells the protocol at once, unless
     ``sticky``: then only an abort does, as with a peer that does not read.
     """
 
@@ -34,6 +34,10 @@ class Wire(StringTransport):
         super().loseConnection()
         if not self.sticky:
             self.drop(ConnectionDone())
+
+    def loseWriteConnection(self) -> None:
+        """Says that nothing more comes; the other side says the same, unless it is sticky."""
+        self.loseConnection()
 
     def abortConnection(self) -> None:
         """Closes at once."""
