@@ -125,6 +125,8 @@ class Line:
         connection that is closed: a reset, in the end, makes it look.
         """
         self._closing = True
+        if self.leg.lost.called:
+            return self.leases.release(self.lease)
         self.transport.unregisterProducer()
         self.transport.resumeProducing()
         self.transport.loseWriteConnection()

@@ -148,6 +148,7 @@ class SessionCore:
     :ivar session_id: named in lists and logs; it attaches to nothing.
     :ivar viewer: its WebSocket; None while the session is away.
     :ivar linger: seconds that it waits for its viewer to come back.
+    :ivar over: whether it has ended, or will end in a moment.
     :ivar gone: fires when its line is closed and its lease given back.
     :ivar opened_at: when the console was opened, seconds since the epoch, for people.
     """
@@ -395,6 +396,8 @@ def _confirmed(inputs: SessionInputs, core: SessionCore) -> None:
 @_open.upon(SessionInputs.line_lost).to(_open)
 @_away.upon(SessionInputs.line_lost).to(_away)
 def _line_lost(inputs: SessionInputs, core: SessionCore) -> None:
+    # It ends for certain: nobody comes back to it while the reason is looked for.
+    core.over = True
     why = Deferred.fromCoroutine(why_hung_up(core.driver, core.token.instance_uuid, core.clock))
     why.addCallback(lambda code_and_reason: inputs.ended(*code_and_reason))
 

@@ -81,7 +81,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             for name, port in ports.items()
         ]
         folder = tmp_path_factory.mktemp("websocket")
-        config = {"proxy": {"stall_timeout": 2}}
+        # Without linger: the output of one test is not shown to the next one.
+        config = {"proxy": {"stall_timeout": 2, "linger": 0}}
         daemon = stack.enter_context(static_daemon(folder, instances, config))
         yield World(daemon, backends, ids)
 

@@ -37,6 +37,7 @@ class Wire(StringTransport):
 
     def loseWriteConnection(self) -> None:
         """Says that nothing more comes; the other side says the same, unless it is sticky."""
+        assert self.connected, "the reactor would be asked to write to no socket"
         self.loseConnection()
 
     def abortConnection(self) -> None:
