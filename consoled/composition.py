@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,27 @@ from consoled.auth.policy import PolicyEnforcer
 from consoled.auth.static import StaticIdentity
 from consoled.compute.libvirt.driver import LibvirtDriver
 from consoled.compute.libvirt.thread import DaemonThread
+from consoled.compute.occupancy import Occupancy
 from consoled.compute.static import StaticDriver
 from consoled.db import schema
 from consoled.db.database import CellDatabase
 from consoled.db.engine import make_engine
+from consoled.db.foreign import refuse_readable_nova
+from consoled.db.registration import ConsoleRegistrar
 from consoled.errors import ConfigError, ConsoledError
 from consoled.http.channel import BoundedSite, Refusal
 from consoled.http.listen import EitherFactory, bind
 from consoled.http.tls import SwappableContext, TLSSettings
-from consoled.interfaces import Driver
+from consoled.interfaces import ConsoleDriver
 from consoled.issuing import ConsoleIssuer
 from consoled.leasing.cell import CellLeases
 from consoled.proxy.book import SessionBook
 from consoled.proxy.forwarded import TrustedProxies
+from consoled.proxy.limits import SessionLimits
 from consoled.proxy.opening import Opener
 from consoled.proxy.origin import OriginRules
 from consoled.proxy.paths import PAGE, Layout
+from consoled.proxy.reception import Reception
 from consoled.proxy.upgrade import Upgrades, client_address
 from consoled.proxy.website import (
     ProxyResource,
@@ -43,8 +49,13 @@ from consoled.proxy.website import (
 )
 from consoled.proxy.websocket import ConsoleSocketFactory, PingRules
 from consoled.reaper import Reaper
+from consoled.replicas.dialling import replica_endpoints
+from consoled.replicas.hops import Hops
+from consoled.replicas.tickets import TicketOffice
+from consoled.revoking import TokenRegister
 from consoled.service import Cell, Listener, Part, Reload
 from consoled.settings import Settings
+from consoled.tokens.backends import TokenBackend, check_backend
 from consoled.tokens.database import DatabaseAuthority
 from consoled.transports.tcp import TCPTransport
 from consoled.workers import InlineWorker, ThreadWorker
@@ -62,7 +73,8 @@ def check(settings: Settings) -> None:
     if settings.api.keys_file.exists():
         StaticIdentity.open(settings.api.keys_file, InlineWorker())
     PolicyEnforcer(InlineWorker(), settings.oslo_policy.policy_file)
-    make_engine(settings.database.connection)
+    refuse_readable_nova(make_engine(settings.database.connection))
+    check_backend(settings)
     Layout.of(settings.serial_console.base_url)
 
 
@@ -105,10 +117,12 @@ class _Composer:
         self.read_settings = read_settings
         self.layout = Layout.of(settings.serial_console.base_url)
         self.files_worker = ThreadWorker(reactor, "files", 1)
-        self.driver = self._driver()
+        self.tokens = TokenBackend.open(settings, reactor, self._driver())
+        self.driver = self.tokens.driver
         self.policy_worker = ThreadWorker(reactor, "policy", 1)
         self.policy = PolicyEnforcer(self.policy_worker, settings.oslo_policy.policy_file)
         engine = make_engine(settings.database.connection)
+        refuse_readable_nova(engine)
         self.keys_made = ensure_keys_file(settings.api.keys_file)
         self.identity = StaticIdentity.open(settings.api.keys_file, self.files_worker)
         schema.prepare(engine)
@@ -116,17 +130,30 @@ class _Composer:
         writers = 1 if engine.dialect.name == "sqlite" else 8
         self.database_worker = ThreadWorker(reactor, "database", writers)
         self.database = CellDatabase(engine, self.database_worker)
-        self.authority = DatabaseAuthority(
-            self.database, settings.consoleauth.token_ttl, self.driver.name
+        kept = DatabaseAuthority(
+            self.database,
+            settings.consoleauth.token_ttl,
+            self.driver.name,
+            settings.consoleauth.single_use,
         )
+        self.authority = self.tokens.authority(kept)
+        own = settings.default.console_tokens_backend == "database"
+        self.register = TokenRegister(self.policy, kept if own else None)
+        self.registrar = ConsoleRegistrar(self.database, self.driver.name)
         self.trusted = TrustedProxies(settings.proxy.trusted_proxies)
         self.sessions = SessionBook()
         self.leases = CellLeases(
             database=self.database,
             cell=settings.cell,
-            url="",
+            url=settings.proxy.replica_url or "",
             clock=reactor,
             end=self.sessions.end,
+        )
+        self.hops = Hops(
+            leases=self.leases,
+            tickets=TicketOffice(self.database, lambda: self.leases.replica_id),
+            endpoint=replica_endpoints(reactor, settings.proxy.replica_ca),
+            clock=reactor,
         )
         self.contexts: list[tuple[str, SwappableContext]] = []
 
@@ -150,7 +177,9 @@ class _Composer:
             parts=[
                 Part(lambda: None, self.database.stop),
                 Part(self.database_worker.start, self.database_worker.stop),
+                *self.tokens.parts,
                 Part(self.leases.start, self.leases.stop),
+                Part(lambda: None, self.hops.end_all),
                 Part(self.files_worker.start, self.files_worker.stop),
                 Part(self.policy_worker.start, self.policy_worker.stop),
                 Part(reaper.startService, reaper.stopService),
@@ -159,7 +188,7 @@ class _Composer:
             reloads=self._reloads(public, upgrades),
         )
 
-    def _driver(self) -> Driver:
+    def _driver(self) -> ConsoleDriver:
         settings = self.settings
         if settings.default.driver == "static":
             return StaticDriver.open(settings.static.inventory, self.files_worker)
@@ -170,6 +199,7 @@ class _Composer:
             default_project=settings.libvirt.default_project,
             worker=DaemonThread(self.reactor, "libvirt"),
             clock=self.reactor,
+            monitors=[DaemonThread(self.reactor, f"libvirt-monitor-{n}") for n in range(4)],
         )
 
     async def _console_hosts(self) -> Iterable[str]:
@@ -206,8 +236,31 @@ class _Composer:
         )
 
     def _upgrades(self) -> Upgrades:
-        proxy = self.settings.proxy
+        proxy, tokens = self.settings.proxy, self.settings.consoleauth
         transport = TCPTransport(self.reactor, proxy.connect_timeout)
+        opener = Opener(
+            driver=self.driver,
+            leases=self.leases,
+            authority=self.authority,
+            registrar=self.registrar,
+            ports=self.driver,
+            transport=transport,
+            clock=self.reactor,
+            connect_timeout=proxy.connect_timeout,
+        )
+        reception = Reception(
+            opener=opener,
+            driver=self.driver,
+            clock=self.reactor,
+            sessions=self.sessions,
+            limits=SessionLimits(
+                tokens.max_session, tokens.idle_timeout, tokens.enforce_session_timeout
+            ),
+            max_sessions=proxy.max_sessions,
+            stall_timeout=proxy.stall_timeout,
+            linger=proxy.linger,
+            wall=time.time,
+        )
         return Upgrades(
             rules=self._rules(self.settings),
             trusted=self.trusted,
@@ -215,11 +268,9 @@ class _Composer:
                 self.reactor, PingRules(proxy.ping_interval, proxy.ping_timeout)
             ),
             authority=self.authority,
-            opener=Opener(self.driver, self.leases, transport, self.reactor, proxy.connect_timeout),
-            driver=self.driver,
+            reception=reception,
+            hops=self.hops,
             clock=self.reactor,
-            max_sessions=proxy.max_sessions,
-            stall_timeout=proxy.stall_timeout,
             sessions=self.sessions,
         )
 
@@ -232,11 +283,13 @@ class _Composer:
             self.leases,
             group.enabled,
             group.base_url,
+            Occupancy(self.driver, self.database).held_elsewhere,
         )
         site = BoundedSite(
             make_api(
                 self.identity,
                 issuer,
+                self.register,
                 source=lambda request: client_address(self.trusted, request),
                 seconds=self.reactor.seconds,
             ),
@@ -278,6 +331,7 @@ class _Composer:
             Reload(f"the {self.driver.name} driver", self.driver.reload),
             Reload("the keys file", self.identity.reload),
             Reload("the policy", self.policy.reload),
+            *self.tokens.reloads(self.read_settings),
             *(Reload(what, context.reload) for what, context in self.contexts),
         ]
 

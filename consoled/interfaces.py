@@ -5,7 +5,7 @@ All methods that may wait return Deferreds; those without are answered at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -13,7 +13,14 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.http_headers import Headers
 
 from consoled.leasing.values import Holder, LeaseRow
-from consoled.model import Caller, Console, ConsoleAuthToken, Instance, IssuedToken
+from consoled.model import (
+    Caller,
+    Console,
+    ConsoleAuthToken,
+    Instance,
+    IssuedToken,
+    TokenRecord,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -121,6 +128,24 @@ class TokenAuthority(Protocol):
         """
 
 
+class TokenStore(Protocol):
+    """Where tokens can be looked at and taken back."""
+
+    def named(self, prefix: str) -> Deferred[list[TokenRecord]]:
+        """The tokens whose hash begins so, expired ones as long as they are kept.
+
+        :param prefix: lower-case hex digits.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+
+    def revoke(self, token: ConsoleAuthToken) -> Deferred[bool]:
+        """Takes a token back: it opens no further session.
+
+        :returns: False if it is gone already.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+
+
 class Registrar(Protocol):
     """Makes the cell database know a console, so that it can be leased."""
 
@@ -147,6 +172,11 @@ class Policy(Protocol):
 
     def allows(self, rule: str, caller: Caller, project_id: str | None) -> Deferred[bool]:
         """Whether the rule lets the caller act on something of that project."""
+
+    def allowed(
+        self, rules: Collection[str], caller: Caller, project_id: str | None
+    ) -> Deferred[frozenset[str]]:
+        """Those of the rules that let the caller act on something of that project."""
 
 
 class Lease(Protocol):
@@ -198,10 +228,13 @@ class Leases(Protocol):
 class SessionDirectory(Protocol):
     """The sessions of the whole cell, whichever replica they are in."""
 
-    def sessions(self, instance_uuid: str | None = None) -> Deferred[list[LeaseRow]]:
+    def sessions(
+        self, instance_uuid: str | None = None, session_id: str | None = None
+    ) -> Deferred[list[LeaseRow]]:
         """What is held now, by all living replicas of the cell.
 
         :param instance_uuid: of this instance only.
+        :param session_id: by this session only.
         :raises consoled.errors.Unavailable: the database is away.
         """
 

@@ -171,6 +171,21 @@ class ConsoleAuthToken:
 
 
 @frozen
+class TokenRecord:
+    """A token as its table has it, whatever has become of it.
+
+    :ivar owner: the project that its instance belongs to, or None.
+    :ivar created_at: seconds since the epoch, in the database's time.
+    :ivar used: whether it has opened its one session (``[consoleauth] single_use``).
+    """
+
+    token: ConsoleAuthToken
+    owner: str | None
+    created_at: int
+    used: bool
+
+
+@frozen
 class IssuedToken:
     """A token in the moment between issue and answer.
 

@@ -16,10 +16,12 @@ class Default:
     """``[DEFAULT]``.
 
     :ivar driver: ``libvirt`` or ``static``.
+    :ivar console_tokens_backend: ``database``, ``memcached`` or ``nova``.
     :ivar state_path: the folder for everything that the daemon writes.
     """
 
     driver: str = "libvirt"
+    console_tokens_backend: str = "database"
     state_path: Path = Path("/var/lib/consoled")
     debug: bool = False
 
@@ -99,9 +101,40 @@ class DatabaseGroup:
 
 @frozen
 class ConsoleAuth:
-    """``[consoleauth]``: the life of a token, in seconds."""
+    """``[consoleauth]``: the life of a token and of its sessions, in seconds.
+
+    :ivar single_use: whether a token opens one session only.
+    :ivar enforce_session_timeout: whether a session ends when its token expires.
+    :ivar max_session: the longest session; 0 is without end.
+    :ivar idle_timeout: the longest time without input; 0 is without end.
+    """
 
     token_ttl: int = 600
+    single_use: bool = False
+    enforce_session_timeout: bool = False
+    max_session: float = 0.0
+    idle_timeout: float = 0.0
+
+
+@frozen
+class Nova:
+    """``[nova]``: the SQLAlchemy URL of a nova cell database, or None (not in ``repr``)."""
+
+    connection: str | None = field(default=None, repr=False)
+
+
+@frozen
+class Cache:
+    """``[cache]``: memcached servers, as python-memcached names them."""
+
+    memcache_servers: tuple[str, ...] = ()
+
+
+@frozen
+class Workarounds:
+    """``[workarounds]``: whether tokens of the retired consoleauth service are taken too."""
+
+    enable_consoleauth: bool = False
 
 
 @frozen
@@ -133,6 +166,10 @@ class Proxy:
     :ivar ping_timeout: seconds without a pong until a viewer counts as gone.
     :ivar max_sessions: sessions at once; further ones are refused early.
     :ivar trusted_proxies: addresses or networks of load balancers.
+    :ivar linger: seconds that a console waits for a viewer whose connection broke.
+    :ivar replica_url: where the cell's other replicas reach this proxy, or None.
+    :ivar replica_ca: the certificates that vouch for the others' addresses, or None for the
+        system's.
     """
 
     connect_timeout: float = 10.0
@@ -141,6 +178,9 @@ class Proxy:
     ping_timeout: float = 15.0
     max_sessions: int = 5000
     trusted_proxies: tuple[str, ...] = ()
+    linger: float = 30.0
+    replica_url: str | None = None
+    replica_ca: Path | None = None
 
 
 @frozen
@@ -161,6 +201,9 @@ class Settings:
     api: Api = Api()
     database: DatabaseGroup = DatabaseGroup()
     consoleauth: ConsoleAuth = ConsoleAuth()
+    nova: Nova = Nova()
+    cache: Cache = Cache()
+    workarounds: Workarounds = Workarounds()
     libvirt: Libvirt = Libvirt()
     static: Static = Static()
     proxy: Proxy = Proxy()

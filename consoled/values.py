@@ -219,6 +219,37 @@ def origin(value: str) -> str:
     return f"{parts.scheme}://{place}"
 
 
+def replica_url(value: str) -> str:
+    """Scheme, host and port of a replica's proxy, as :func:`origin` writes it."""
+    value = text(value).lower()
+    parts, place = _url(value, ("http", "https"), "http://10.0.0.11:6083")
+    if parts.path.strip("/") or "?" in value or "#" in value:
+        raise ValueError(f"has more than scheme, host and port; give {parts.scheme}://{place}")
+    return f"{parts.scheme}://{place}"
+
+
+def memcache_server(value: str) -> str:
+    """A memcached server as python-memcached names it: ``host:port``, ``inet6:[address]:port``
+    or ``unix:path``."""
+    value = text(value)
+    example = "; give one such as 10.0.0.5:11211, [::1]:11211 or unix:/run/memcached.sock"
+    if value.startswith("unix:"):
+        if not value.startswith("unix:/"):
+            raise ValueError(f"does not name a socket by its whole path{example}")
+        return value
+    name, _, port = value.removeprefix("inet6:").removeprefix("inet:").rpartition(":")
+    bracketed = name.startswith("[")
+    if not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or not 1 <= int(port) <= _MAX_PORT:
+        raise ValueError(f"has no port from 1 to {_MAX_PORT}{example}")
+    if ":" in name and not bracketed:
+        raise ValueError(f"holds an IPv6 address without brackets{example}")
+    try:
+        name = host(name)
+    except ValueError:
+        raise ValueError(f"does not hold a valid host{example}") from None
+    return f"inet6:[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
 def origin_or_host(value: str) -> str:
     """A full origin, or a host name alone (nova's form)."""
     return origin(value) if "://" in value else host(value)

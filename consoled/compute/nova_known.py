@@ -8,25 +8,29 @@ instance runs, and nova's newest token for it where its console is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from consoled.db import nova_tables
 from consoled.errors import NotFound
-from consoled.interfaces import Database, Driver
+from consoled.interfaces import ConsoleDriver, Database
 from consoled.model import Instance
+
+T = TypeVar("T")
 
 
 @frozen
 class NovaKnownDriver:
-    """Implements :class:`consoled.interfaces.Driver`: the other driver's word comes first.
+    """Implements :class:`consoled.interfaces.ConsoleDriver`: the other's word comes first.
 
     :ivar driver: sees its instances live.
     :ivar database: a nova cell database (``[nova] connection``).
     """
 
-    driver: Driver
+    driver: ConsoleDriver
     database: Database
 
     @property
@@ -48,6 +52,18 @@ class NovaKnownDriver:
         :raises consoled.errors.Unavailable: the hypervisor or nova's database is away.
         """
         return Deferred.fromCoroutine(self._instance(uuid))
+
+    def free_port(self, instance_uuid: str, index: int) -> Deferred[bool]:
+        """Closes the port's client where the other driver sees the instance.
+
+        :returns: False where it does not, or cannot.
+        """
+        return self.driver.free_port(instance_uuid, index).addErrback(_unseen, False)
+
+    def held_ports(self, instance_uuid: str) -> Deferred[frozenset[int]]:
+        """The consoles that have a client now; none where the other driver sees no instance."""
+        none: frozenset[int] = frozenset()
+        return self.driver.held_ports(instance_uuid).addErrback(_unseen, none)
 
     def start(self) -> None:
         """Starts the other driver."""
@@ -72,3 +88,9 @@ class NovaKnownDriver:
             if found is None:
                 raise
             return found
+
+
+def _unseen(failure: Failure, answer: T) -> T:
+    """The answer for an instance that only nova knows."""
+    failure.trap(NotFound)
+    return answer

@@ -18,7 +18,7 @@ _SHOWN = 64
 
 @define
 class StaticDriver:
-    """Answers from the inventory that was last read (an interfaces.Driver).
+    """Answers from the inventory that was last read (an interfaces.Driver and PortControl).
 
     :ivar path: ``[static] inventory``.
     :ivar worker: where a reload reads and parses.
@@ -54,6 +54,14 @@ class StaticDriver:
         if found is None:
             return fail(NotFound(f"Instance {uuid[:_SHOWN]} could not be found."))
         return succeed(found)
+
+    def free_port(self, instance_uuid: str, index: int) -> Deferred[bool]:
+        """False: nothing is known of an endpoint but its address."""
+        return succeed(False)
+
+    def held_ports(self, instance_uuid: str) -> Deferred[frozenset[int]]:
+        """None: nobody can be asked who is connected."""
+        return succeed(frozenset())
 
     def start(self) -> None:
         """Nothing to start."""

@@ -51,25 +51,30 @@ _EXTRAS = {
 }
 
 
-def make_engine(url: str, timeout: int | None = STATEMENT_TIMEOUT) -> Engine:
-    """An engine for ``[database] connection``; nothing is opened or created yet.
+def make_engine(
+    url: str,
+    timeout: int | None = STATEMENT_TIMEOUT,
+    *,
+    option: str = "[database] connection",
+) -> Engine:
+    """An engine; nothing is opened or created yet.
 
     :param url: an SQLAlchemy URL of SQLite, PostgreSQL or MariaDB.
     :param timeout: seconds that a server may take for a statement; None for migrations.
+    :param option: where the URL stands, for the operator.
     :raises consoled.errors.ConfigError: the URL is not one, or its driver is not installed.
     """
-    parsed = _parse(url)
+    parsed = _parse(url, option)
     backend = parsed.get_backend_name()
     if backend not in _EXTRAS:
         raise ConfigError(
-            f"[database] connection: {backend} is not supported; "
-            "use a sqlite, postgresql or mariadb URL"
+            f"{option}: {backend} is not supported; use a sqlite, postgresql or mariadb URL"
         )
     try:
         dialect = parsed.get_dialect()
         if dialect.is_async:
             raise ConfigError(
-                f"[database] connection: {parsed.drivername} is an asyncio driver; "
+                f"{option}: {parsed.drivername} is an asyncio driver; "
                 f"use a synchronous one, for example {_EXAMPLES[backend]}"
             )
         if backend == "sqlite":
@@ -77,7 +82,7 @@ def make_engine(url: str, timeout: int | None = STATEMENT_TIMEOUT) -> Engine:
         return _server_engine(parsed, _timeouts(dialect.driver, timeout))
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise ConfigError(
-            f"[database] connection: the driver of {parsed.drivername} is not installed "
+            f"{option}: the driver of {parsed.drivername} is not installed "
             f"({_first_line(error)}); use {_EXAMPLES[backend]}{_EXTRAS[backend]}"
         ) from None
 
@@ -95,13 +100,13 @@ def in_memory(engine: Engine) -> bool:
     return isinstance(engine.pool, StaticPool)
 
 
-def _parse(url: str) -> URL:
+def _parse(url: str, option: str) -> URL:
     try:
         return make_url(url)
     except (ArgumentError, ValueError):
         # The URL may hold a password, so it is not repeated.
         raise ConfigError(
-            "[database] connection is not a database URL; "
+            f"{option} is not a database URL; "
             "for example sqlite:////var/lib/consoled/consoled.sqlite"
         ) from None
 

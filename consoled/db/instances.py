@@ -30,6 +30,12 @@ def upsert(connection: Connection, instance: Instance, driver: str) -> None:
         connection.execute(_UPDATE, {"of": instance.uuid, **wanted})
 
 
+def known(connection: Connection, instance: Instance, driver: str) -> bool:
+    """Whether the instance's row is what its driver says now."""
+    found = connection.execute(_SELECT, {"of": instance.uuid}).mappings().one_or_none()
+    return found is not None and dict(found) == _row(instance, driver)
+
+
 def remove(connection: Connection, uuid: str) -> bool:
     """Deletes an instance, and by the foreign key its consoles and tokens.
 

@@ -36,7 +36,7 @@ from consoled.db.clock import epoch_seconds
 from consoled.db.engine import sqlite_path
 from consoled.errors import ConfigError, ConsoledError, NotFound
 from consoled.model import SERIAL, Console, Instance, InstanceState
-from consoled.tokens.objects import TokenObject
+from consoled.tokens.objects import NOVA_TEXT_LENGTH, TokenObject
 
 metadata = MetaData()
 
@@ -67,9 +67,6 @@ instances = Table(
     Column("deleted", Integer),
 )
 
-MAX_URL = 255
-"""Characters that nova's column for the base URL holds."""
-
 # nova's power states; every other one has no serial ports.
 _STATES = {1: InstanceState.RUNNING, 3: InstanceState.PAUSED}
 
@@ -83,6 +80,7 @@ _TAKEN_OVER = exists().where(
     _other.c.id > tokens.c.id,
 )
 _FIND = select(
+    (tokens.c.expires - epoch_seconds()).label("left"),
     tokens.c.instance_uuid,
     tokens.c.console_type,
     tokens.c.host,
@@ -121,9 +119,10 @@ def add(connection: Connection, token: TokenObject, token_hash: str, ttl: int) -
     :raises consoled.errors.NotFound: nova does not have the instance in this cell.
     :raises consoled.errors.ConsoledError: the access URL is too long for nova's column.
     """
-    if token.access_url is not None and len(token.access_url) > MAX_URL:
+    if token.access_url is not None and len(token.access_url) > NOVA_TEXT_LENGTH:
         raise ConsoledError(
-            f"nova keeps {MAX_URL} characters of [serial_console] base_url; use a shorter one."
+            f"nova keeps {NOVA_TEXT_LENGTH} characters of [serial_console] base_url; "
+            "use a shorter one."
         )
     if connection.execute(_INSTANCE, {"uuid": token.instance_uuid}).first() is None:
         raise NotFound(f"nova has no instance {token.instance_uuid} in this cell.")
@@ -145,15 +144,16 @@ def add(connection: Connection, token: TokenObject, token_hash: str, ttl: int) -
     return evolve(token, expires=now + ttl)
 
 
-def find(connection: Connection, token_hash: str) -> TokenObject | None:
+def find(connection: Connection, token_hash: str) -> tuple[TokenObject, int] | None:
     """The token, unless it is unknown, expired, or its place went to another instance.
 
-    :raises consoled.tokens.objects.FieldError: its row is not one that nova makes.
+    :returns: with it the seconds until it expires, by the database's clock.
+    :raises consoled.model.FieldError: its row is not one that nova makes.
     """
     row = connection.execute(_FIND, {"hash": token_hash}).one_or_none()
     if row is None:
         return None
-    return TokenObject(
+    found = TokenObject(
         instance_uuid=row.instance_uuid,
         console_type=row.console_type,
         host=row.host,
@@ -163,6 +163,7 @@ def find(connection: Connection, token_hash: str) -> TokenObject | None:
         internal_access_path=row.internal_access_path or None,
         expires=row.expires,
     )
+    return found, int(row.left)
 
 
 def find_instance(connection: Connection, uuid: str) -> Instance | None:

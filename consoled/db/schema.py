@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import consoled
 from consoled.db.engine import READ, in_memory, sqlite_path
+from consoled.db.foreign import refuse_nova
 from consoled.db.tables import metadata
 from consoled.errors import ConfigError
 
@@ -47,13 +48,17 @@ def head() -> str:
 def current(engine: Engine) -> str | None:
     """The database's revision, or None where it has no schema of consoled's.
 
-    :raises consoled.errors.ConfigError: the database cannot be opened.
+    :raises consoled.errors.ConfigError: the database cannot be opened, or it is nova's or
+        somebody else's.
     """
     path = sqlite_path(engine)
     if path is not None and not path.exists():
         return None
     with _opened(engine) as connection:
-        return _revision(connection.execution_options(**{READ: True}))
+        found = _revision(connection.execution_options(**{READ: True}))
+        if found is None:
+            _refuse_foreign(connection)
+        return found
 
 
 def check(engine: Engine) -> None:
@@ -61,8 +66,8 @@ def check(engine: Engine) -> None:
 
     No connection stays open, so it may be called before twistd forks.
 
-    :raises consoled.errors.ConfigError: it is not, or the database cannot be opened; the
-        text holds the command to run.
+    :raises consoled.errors.ConfigError: it is not, or the database cannot be opened, or is
+        somebody else's; the text says what to do.
     """
     found = current(engine)
     if found == head():
@@ -107,6 +112,7 @@ def upgrade(engine: Engine) -> None:
 @contextmanager
 def _opened(engine: Engine) -> Iterator[Connection]:
     try:
+        refuse_nova(engine)
         with engine.connect() as connection:
             yield connection
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from attrs import asdict, evolve, fields, filters
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
+from typing import Any
+
+from attrs import evolve
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    false,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 
 from consoled.db.clock import epoch_seconds
 from consoled.db.tables import console_auth_tokens as tokens
-from consoled.db.tables import console_ports
-from consoled.model import ConsoleAuthToken
+from consoled.db.tables import console_ports, instances
+from consoled.model import ConsoleAuthToken, TokenRecord
 
 _INSERT = (
     insert(tokens)
@@ -18,21 +31,29 @@ _INSERT = (
     )
     .returning(tokens.c.expires)
 )
+_TOKEN = (
+    tokens.c.token_hash,
+    tokens.c.instance_uuid,
+    tokens.c.console_index,
+    tokens.c.host,
+    tokens.c.port,
+    tokens.c.generation,
+    tokens.c.access_url,
+    tokens.c.expires,
+    tokens.c.project_id,
+    tokens.c.user_id,
+    tokens.c.console_type,
+    tokens.c.options,
+    (tokens.c.expires - epoch_seconds()).label("left"),
+)
+_is_usable = and_(
+    tokens.c.token_hash == bindparam("hash"),
+    tokens.c.used == false(),
+    tokens.c.expires > epoch_seconds(),
+)
 # The join is the binding: the console must still have the place, in that generation.
 _FIND = (
-    select(
-        tokens.c.token_hash,
-        tokens.c.instance_uuid,
-        tokens.c.console_index.label("index"),
-        tokens.c.host,
-        tokens.c.port,
-        tokens.c.generation,
-        tokens.c.access_url,
-        tokens.c.expires,
-        tokens.c.project_id,
-        tokens.c.user_id,
-        tokens.c.console_type,
-    )
+    select(*_TOKEN)
     .join(
         console_ports,
         and_(
@@ -44,8 +65,20 @@ _FIND = (
             console_ports.c.generation == tokens.c.generation,
         ),
     )
-    .where(tokens.c.token_hash == bindparam("hash"), tokens.c.expires > epoch_seconds())
+    .where(_is_usable)
 )
+_SPEND = update(tokens).where(_is_usable).values(used=true())
+# A range, because an index serves LIKE in some collations only. No hex digit comes after "f".
+_NAMED = (
+    select(*_TOKEN, tokens.c.used, tokens.c.created_at, instances.c.project_id.label("owner"))
+    .join(instances, instances.c.uuid == tokens.c.instance_uuid)
+    .where(
+        tokens.c.token_hash >= bindparam("prefix"),
+        tokens.c.token_hash < bindparam("prefix_end"),
+    )
+    .order_by(tokens.c.token_hash)
+)
+_REVOKE = delete(tokens).where(tokens.c.token_hash == bindparam("hash"))
 _EXPIRED = (
     select(tokens.c.id)
     .where(tokens.c.host == bindparam("at_host"), tokens.c.expires <= epoch_seconds())
@@ -62,16 +95,53 @@ def add(connection: Connection, token: ConsoleAuthToken, ttl: int) -> ConsoleAut
     :param ttl: seconds that it is valid.
     :returns: the token with its real ``expires``, by the database's clock.
     """
-    row = asdict(token, filter=filters.exclude(fields(ConsoleAuthToken).expires))
-    row["console_index"] = row.pop("index")
-    expires = connection.execute(_INSERT, {**row, "options": {}, "ttl": ttl}).scalar_one()
-    return evolve(token, expires=expires)
+    row = {
+        "token_hash": token.token_hash,
+        "instance_uuid": token.instance_uuid,
+        "console_index": token.index,
+        "host": token.host,
+        "port": token.port,
+        "generation": token.generation,
+        "access_url": token.access_url,
+        "project_id": token.project_id,
+        "user_id": token.user_id,
+        "console_type": token.console_type,
+        "options": dict(token.options),
+        "ttl": ttl,
+    }
+    expires = connection.execute(_INSERT, row).scalar_one()
+    return evolve(token, expires=expires, left=ttl)
 
 
 def find(connection: Connection, token_hash: str) -> ConsoleAuthToken | None:
-    """The token, unless it is unknown, expired, or its console has lost the place."""
+    """The token, unless it is unknown, used up, expired, or its console has lost the place."""
     row = connection.execute(_FIND, {"hash": token_hash}).one_or_none()
-    return None if row is None else ConsoleAuthToken(**row._mapping)
+    return None if row is None else _token(row)
+
+
+def spend(connection: Connection, token_hash: str) -> bool:
+    """Uses up a token: of all that try, at any time in any replica, one succeeds.
+
+    :returns: False if it is used up already, has expired, or is unknown.
+    """
+    return connection.execute(_SPEND, {"hash": token_hash}).rowcount == 1
+
+
+def named(connection: Connection, prefix: str) -> list[TokenRecord]:
+    """The tokens whose hash begins so, whatever has become of them.
+
+    :param prefix: lower-case hex digits.
+    """
+    rows = connection.execute(_NAMED, {"prefix": prefix, "prefix_end": f"{prefix}g"})
+    return [TokenRecord(_token(row), row.owner, row.created_at, row.used) for row in rows]
+
+
+def revoke(connection: Connection, token_hash: str) -> bool:
+    """Deletes a token.
+
+    :returns: whether there was one.
+    """
+    return connection.execute(_REVOKE, {"hash": token_hash}).rowcount == 1
 
 
 def delete_expired(connection: Connection, host: str, most: int) -> int:
@@ -93,3 +163,21 @@ def next_host(connection: Connection, after: str) -> str | None:
     """The next host that has tokens, in order of name; one step in the index."""
     found: str | None = connection.scalar(_NEXT_HOST, {"after": after})
     return found
+
+
+def _token(row: Any) -> ConsoleAuthToken:
+    return ConsoleAuthToken(
+        token_hash=row.token_hash,
+        instance_uuid=row.instance_uuid,
+        index=row.console_index,
+        host=row.host,
+        port=row.port,
+        generation=row.generation,
+        access_url=row.access_url,
+        expires=row.expires,
+        project_id=row.project_id,
+        user_id=row.user_id,
+        console_type=row.console_type,
+        options=row.options,
+        left=row.left,
+    )

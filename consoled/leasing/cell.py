@@ -231,13 +231,16 @@ class CellLeases:
     def _foreign(self, row: LeaseRow | None) -> bool:
         return row is not None and not row.free and row.replica_id != self.replica_id
 
-    def sessions(self, instance_uuid: str | None = None) -> Deferred[list[LeaseRow]]:
+    def sessions(
+        self, instance_uuid: str | None = None, session_id: str | None = None
+    ) -> Deferred[list[LeaseRow]]:
         """What is held now, by all living replicas of the cell.
 
         :param instance_uuid: of this instance only.
+        :param session_id: by this session only.
         :raises consoled.errors.Unavailable: the database is away.
         """
-        return self.database.read(leases.held, instance_uuid)
+        return self.database.read(leases.held, instance_uuid, session_id)
 
     def request_disconnect(
         self,

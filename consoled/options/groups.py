@@ -76,6 +76,15 @@ DEFAULT = [
         "servers, see [static].",
     ),
     cfg.Opt(
+        "console_tokens_backend",
+        type=Checked(values.choice("database", "memcached", "nova"), "database, memcached or nova"),
+        default="database",
+        help="Where console tokens are kept. database: in the cell database. nova: in nova's own "
+        "table, see [nova]; with it consoled stands in for nova-serialproxy. memcached "
+        "(deprecated): as nova's retired consoleauth service kept them, see [cache]; what "
+        "memcached loses is lost.",
+    ),
+    cfg.Opt(
         "state_path",
         type=_path(),
         default="/var/lib/consoled",
@@ -292,6 +301,67 @@ CONSOLEAUTH = [
         default=600,
         help="How long a console's URL can be opened after it was given out, in seconds.",
     ),
+    cfg.Opt(
+        "single_use",
+        type=_flag(),
+        default=False,
+        help="Whether a console's URL opens one session only. A page that reloads or loses its "
+        "connection still comes back to its own session. Not with the nova and memcached backends.",
+    ),
+    cfg.Opt(
+        "enforce_session_timeout",
+        type=_flag(),
+        default=False,
+        help="Whether a session ends when the URL that it was opened with expires.",
+    ),
+    cfg.Opt(
+        "max_session",
+        type=_seconds(0, 31_536_000),
+        default=0.0,
+        help="How long a session may last, in seconds; 0: as long as its viewer wants. The page "
+        "warns a minute before.",
+    ),
+    cfg.Opt(
+        "idle_timeout",
+        type=_seconds(0, 31_536_000),
+        default=0.0,
+        help="How long a session may be without input from its viewer, in seconds; 0: without "
+        "end. The page warns a minute before.",
+    ),
+]
+
+NOVA = [
+    cfg.Opt(
+        "connection",
+        type=Checked(values.optional(values.text), "SQLAlchemy URL, or empty"),
+        secret=True,
+        help="A nova cell database as a SQLAlchemy URL, as in [database] connection of nova.conf, "
+        "for console_tokens_backend = nova. consoled reads its instances, and reads and writes "
+        "its console_auth_tokens.",
+    ),
+]
+
+CACHE = [
+    cfg.Opt(
+        "memcache_servers",
+        type=_list(values.memcache_server, "host:port"),
+        default=[],
+        help="The memcached servers of console_tokens_backend = memcached and of "
+        "enable_consoleauth, in the order of nova's own [cache] memcache_servers: it decides "
+        "which server has which token.",
+    ),
+]
+
+WORKAROUNDS = [
+    cfg.Opt(
+        "enable_consoleauth",
+        type=_flag(),
+        default=False,
+        help="Whether a token that the backend does not have is looked for in memcached too, "
+        "where nova's retired consoleauth service kept them. For the time of a change: new tokens "
+        "go to the backend only. SIGHUP switches it, and no session ends by that. With "
+        "console_tokens_backend = memcached it changes nothing.",
+    ),
 ]
 
 LIBVIRT = [
@@ -359,6 +429,26 @@ PROXY = [
         help="Load balancers whose X-Forwarded-* headers are believed, such as 10.0.0.1 or "
         "10.1.0.0/16.",
     ),
+    cfg.Opt(
+        "linger",
+        type=_seconds(0, 86_400),
+        default=30.0,
+        help="How long a console is kept for a viewer whose connection broke, in seconds: one that "
+        "comes back finds it as it was. Somebody else who asks for it gets it at once.",
+    ),
+    cfg.Opt(
+        "replica_url",
+        type=Checked(values.optional(values.replica_url), "http or https URL, or empty"),
+        help="Where the cell's other replicas reach this proxy, such as http://10.0.0.11:6083: a "
+        "viewer that a load balancer sends to another replica is relayed here. Needed with "
+        "several replicas over one database.",
+    ),
+    cfg.Opt(
+        "replica_ca",
+        type=_optional_path(),
+        help="A file of the certificates that vouch for https addresses of other replicas. Empty: "
+        "the system's.",
+    ),
 ]
 
 OSLO_POLICY = [
@@ -377,6 +467,9 @@ _HELP = {
     "api": "The REST API.",
     "database": "The cell database.",
     "consoleauth": "Console tokens.",
+    "nova": "nova's cell database, for console_tokens_backend = nova.",
+    "cache": "memcached.",
+    "workarounds": "For the time of a change.",
     "libvirt": "The libvirt driver.",
     "static": "The static driver.",
     "proxy": "Bounds of the relay between viewers and consoles.",
@@ -390,6 +483,9 @@ _OPTIONS = {
     "api": API,
     "database": DATABASE,
     "consoleauth": CONSOLEAUTH,
+    "nova": NOVA,
+    "cache": CACHE,
+    "workarounds": WORKAROUNDS,
     "libvirt": LIBVIRT,
     "static": STATIC,
     "proxy": PROXY,

@@ -12,18 +12,22 @@ from consoled.errors import ConfigError
 from consoled.options.database import check_url, sqlite_url
 from consoled.options.reading import Reader
 from consoled.options.tls import UnusableFile, check_pair
+from consoled.options.tokens import refuse_token_contradictions
 from consoled.settings import (
     Api,
+    Cache,
     ConsoleAuth,
     ConsoleGroup,
     DatabaseGroup,
     Default,
     Libvirt,
+    Nova,
     OsloPolicy,
     Proxy,
     SerialConsole,
     Settings,
     Static,
+    Workarounds,
 )
 
 IPAddress = IPv4Address | IPv6Address
@@ -57,12 +61,16 @@ def load(cell: str, files: Sequence[Path], overrides: Mapping[str, str]) -> Sett
         api=_api(reader),
         database=_database(reader, default.state_path),
         consoleauth=ConsoleAuth(**_plain(reader, "consoleauth", ConsoleAuth)),
+        nova=_nova(reader),
+        cache=Cache(**_plain(reader, "cache", Cache)),
+        workarounds=Workarounds(**_plain(reader, "workarounds", Workarounds)),
         libvirt=Libvirt(**_plain(reader, "libvirt", Libvirt)),
         static=Static(**_plain(reader, "static", Static)),
         proxy=Proxy(**_plain(reader, "proxy", Proxy)),
         oslo_policy=OsloPolicy(**_plain(reader, "oslo_policy", OsloPolicy)),
     )
     _refuse_shared_port(reader, settings)
+    refuse_token_contradictions(reader, settings)
     return settings
 
 
@@ -127,6 +135,16 @@ def _database(reader: Reader, state_path: Path) -> DatabaseGroup:
         return DatabaseGroup(check_url(connection))
     except ValueError as error:
         reader.fail("database", "connection", str(error))
+
+
+def _nova(reader: Reader) -> Nova:
+    connection: str | None = reader.value("nova", "connection")
+    if connection is None:
+        return Nova()
+    try:
+        return Nova(check_url(connection))
+    except ValueError as error:
+        reader.fail("nova", "connection", str(error))
 
 
 def _refuse_shared_port(reader: Reader, settings: Settings) -> None:

@@ -11,7 +11,7 @@ import secrets
 
 from attrs import frozen
 from sqlalchemy import Connection
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 
 from consoled.db import instances, ports, tokens
 from consoled.errors import Conflict, TokenInvalid
@@ -22,6 +22,7 @@ from consoled.model import (
     ConsoleAuthToken,
     Instance,
     IssuedToken,
+    TokenRecord,
     hash_token,
 )
 
@@ -34,21 +35,29 @@ _POSSIBLE = re.compile(r"[!-~]{1,512}", re.ASCII)
 
 @frozen
 class DatabaseAuthority:
-    """Implements :class:`consoled.interfaces.TokenAuthority`.
+    """Implements :class:`consoled.interfaces.TokenAuthority` and its ``TokenStore``.
 
     :ivar ttl: seconds that a token is valid (``[consoleauth] token_ttl``).
     :ivar driver: the word of ``[DEFAULT] driver``, kept with each instance.
+    :ivar single_use: whether a token opens one session only (``[consoleauth] single_use``).
     """
 
     database: Database
     ttl: int
     driver: str = ""
+    single_use: bool = False
 
     def issue(
-        self, instance: Instance, console: Console, caller: Caller, access_url: str
+        self,
+        instance: Instance,
+        console: Console,
+        caller: Caller,
+        access_url: str,
+        rights: frozenset[str] = frozenset(),
     ) -> Deferred[IssuedToken]:
         """A new token for one console, stored as a hash in one transaction.
 
+        :param rights: words that are kept in the token's options.
         :raises consoled.errors.Conflict: the console has no port now.
         :raises consoled.errors.Unavailable: the database is away.
         """
@@ -57,6 +66,7 @@ class DatabaseAuthority:
             return fail(Conflict(f"Console {console.index} of {instance.name} has no port now."))
         clear = secrets.token_urlsafe(TOKEN_BYTES)
         hashed = hash_token(clear)
+        options = {"rights": " ".join(sorted(rights))} if rights else {}
 
         def store(connection: Connection) -> ConsoleAuthToken:
             instances.upsert(connection, instance, self.driver)
@@ -72,6 +82,7 @@ class DatabaseAuthority:
                 project_id=caller.project_id,
                 user_id=caller.user_id,
                 console_type=console.type,
+                options=options,
             )
             return tokens.add(connection, token, self.ttl)
 
@@ -80,19 +91,56 @@ class DatabaseAuthority:
     def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:
         """What the token opens: one SELECT by its hash.
 
-        :raises consoled.errors.TokenInvalid: unknown, expired, or its console's place is
-            another console's by now; one text for all of them.
+        :raises consoled.errors.TokenInvalid: unknown, used up, expired, or its console's
+            place is another console's by now; one text for all of them.
         :raises consoled.errors.Unavailable: the database is away.
         """
         if not _POSSIBLE.fullmatch(clear):
             return fail(_invalid())
         return self.database.read(tokens.find, hash_token(clear)).addCallback(_found)
 
+    def spend(self, token: ConsoleAuthToken) -> Deferred[None]:
+        """A session opens with it: where tokens are for one session, this was it.
+
+        One conditional UPDATE, so that of any number of sessions in any number of replicas
+        exactly one succeeds. What happens to that session then gives the token back to
+        nobody: a lost answer must not open the console twice.
+
+        :raises consoled.errors.TokenInvalid: it is used up.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+        if not self.single_use:
+            return succeed(None)
+        return self.database.run(tokens.spend, token.token_hash).addCallback(_spent)
+
+    def named(self, prefix: str) -> Deferred[list[TokenRecord]]:
+        """The tokens whose hash begins so, expired ones until they are cleaned up.
+
+        :param prefix: lower-case hex digits.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+        return self.database.read(tokens.named, prefix)
+
+    def revoke(self, token: ConsoleAuthToken) -> Deferred[bool]:
+        """Takes a token back. A session that it has opened goes on.
+
+        :returns: False if it is gone already.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+        return self.database.run(tokens.revoke, token.token_hash)
+
 
 def _found(token: ConsoleAuthToken | None) -> ConsoleAuthToken:
     if token is None:
         raise _invalid()
     return token
+
+
+def _spent(first: bool) -> None:
+    if not first:
+        raise TokenInvalid(
+            "This console link has been used, or is not valid any more; ask for a new one."
+        )
 
 
 def _invalid() -> TokenInvalid:

@@ -27,10 +27,15 @@ class FallbackAuthority:
     legacy: TokenAuthority | None = None
 
     def issue(
-        self, instance: Instance, console: Console, caller: Caller, access_url: str
+        self,
+        instance: Instance,
+        console: Console,
+        caller: Caller,
+        access_url: str,
+        rights: frozenset[str] = frozenset(),
     ) -> Deferred[IssuedToken]:
         """A new token of the first."""
-        return self.primary.issue(instance, console, caller, access_url)
+        return self.primary.issue(instance, console, caller, access_url, rights)
 
     def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:
         """What the token opens.
@@ -38,7 +43,16 @@ class FallbackAuthority:
         :raises consoled.errors.TokenInvalid: neither of them takes it.
         :raises consoled.errors.Unavailable: one that had to be asked is away.
         """
+        if self.legacy is None:
+            return self.primary.validate(clear)
         return Deferred.fromCoroutine(self._validate(clear))
+
+    def spend(self, token: ConsoleAuthToken) -> Deferred[None]:
+        """As the first says; what both take opens again and again.
+
+        :raises consoled.errors.TokenInvalid: it has been used before.
+        """
+        return self.primary.spend(token)
 
     async def _validate(self, clear: str) -> ConsoleAuthToken:
         try:

@@ -21,13 +21,21 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from consoled.errors import Conflict, Unavailable
 from consoled.interfaces import Driver, Worker
-from consoled.model import Caller, Console, ConsoleAuthToken, Instance, IssuedToken, hash_token
-from consoled.tokens.objects import FieldError, TokenObject
+from consoled.model import (
+    Caller,
+    Console,
+    ConsoleAuthToken,
+    FieldError,
+    Instance,
+    IssuedToken,
+    hash_token,
+)
+from consoled.tokens.objects import TokenObject
 from consoled.tokens.places import PlaceBinder, invalid
 
 log = Logger()
@@ -67,9 +75,14 @@ class MemcachedAuthority:
     seconds: Callable[[], float] = time.time
 
     def issue(
-        self, instance: Instance, console: Console, caller: Caller, access_url: str
+        self,
+        instance: Instance,
+        console: Console,
+        caller: Caller,
+        access_url: str,
+        rights: frozenset[str] = frozenset(),
     ) -> Deferred[IssuedToken]:
-        """A new token for one console, as the old service kept it.
+        """A new token for one console, as the old service kept it: without rights.
 
         :raises consoled.errors.Conflict: the console has no port now.
         :raises consoled.errors.Unavailable: memcached did not keep it.
@@ -90,6 +103,10 @@ class MemcachedAuthority:
             return fail(invalid())
         return Deferred.fromCoroutine(self._validate(clear))
 
+    def spend(self, token: ConsoleAuthToken) -> Deferred[None]:
+        """Nothing: these tokens open again until they expire."""
+        return succeed(None)
+
     async def _validate(self, clear: str) -> ConsoleAuthToken:
         hashed = hash_token(clear)
         text = await self.worker.run(self.cache.get, clear)
@@ -98,9 +115,10 @@ class MemcachedAuthority:
         except FieldError as error:
             log.warn("memcached's {token_id}: {fault}", token_id=hashed[:12], fault=str(error))
             found = None
-        if found is None:
+        left = 0.0 if found is None else (found.expires or 0) - self.seconds()
+        if found is None or left <= 0:
             raise invalid()
-        return await PlaceBinder(self.driver).bind(found, hashed)
+        return await PlaceBinder(self.driver).bind(found, hashed, left)
 
     def _store(self, instance: Instance, console: Console, access_url: str) -> IssuedToken:
         clear = str(uuid.uuid4())

@@ -11,14 +11,22 @@ import re
 import uuid
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from consoled.db import nova_tables
 from consoled.errors import Conflict
 from consoled.interfaces import Database, Driver
-from consoled.model import Caller, Console, ConsoleAuthToken, Instance, IssuedToken, hash_token
-from consoled.tokens.objects import FieldError, TokenObject
+from consoled.model import (
+    Caller,
+    Console,
+    ConsoleAuthToken,
+    FieldError,
+    Instance,
+    IssuedToken,
+    hash_token,
+)
+from consoled.tokens.objects import TokenObject
 from consoled.tokens.places import PlaceBinder, invalid
 
 log = Logger()
@@ -41,9 +49,14 @@ class NovaAuthority:
     ttl: int
 
     def issue(
-        self, instance: Instance, console: Console, caller: Caller, access_url: str
+        self,
+        instance: Instance,
+        console: Console,
+        caller: Caller,
+        access_url: str,
+        rights: frozenset[str] = frozenset(),
     ) -> Deferred[IssuedToken]:
-        """A new token for one console; nova has no room for who asked.
+        """A new token for one console; nova has no room for who asked, nor for rights.
 
         :raises consoled.errors.Conflict: the console has no port now.
         :raises consoled.errors.NotFound: nova does not have the instance in this cell.
@@ -64,6 +77,10 @@ class NovaAuthority:
         if not _POSSIBLE.fullmatch(clear):
             return fail(invalid())
         return Deferred.fromCoroutine(self._validate(hash_token(clear)))
+
+    def spend(self, token: ConsoleAuthToken) -> Deferred[None]:
+        """Nothing: nova's tokens open again until they expire."""
+        return succeed(None)
 
     async def _issue(self, instance: Instance, console: Console, access_url: str) -> IssuedToken:
         clear = str(uuid.uuid4())
@@ -86,4 +103,5 @@ class NovaAuthority:
             raise invalid() from None
         if found is None:
             raise invalid()
-        return await PlaceBinder(self.driver).bind(found, hashed)
+        token, left = found
+        return await PlaceBinder(self.driver).bind(token, hashed, left)

@@ -30,15 +30,15 @@ from typing import Any
 from attrs import Attribute, field, frozen
 
 from consoled.errors import BadRequest
-from consoled.model import ConsoleAuthToken, hash_token
+from consoled.model import NO_GENERATION, ConsoleAuthToken, FieldError, hash_token
 
 NAME = "ConsoleAuthToken"
 NAMESPACE = "nova"
 VERSIONS = ("1.0", "1.1", "1.2", "1.3")
 """What is read and written, oldest first."""
 
-NO_GENERATION = 0
-"""The generation of a token that is not bound to one; real ones begin at 1."""
+NOVA_TEXT_LENGTH = 255
+"""Characters that nova's columns hold, that of the base URL among them."""
 
 _ENVELOPE = "nova_object."
 _DATA_KEYS = {
@@ -60,23 +60,8 @@ _REQUIRED = ("instance_uuid", "console_type", "host")
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(\.[0-9]{1,4})?", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
-_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PORTS = range(1, 65536)
-_MAX_TEXT = 255  # the width of nova's columns
 _MAX_URL = 1024  # the width of ours
-
-
-class FieldError(ValueError):
-    """A field of a token does not hold what it must; the value is not in the text.
-
-    :ivar field: its name.
-    :ivar fault: what is wrong with it.
-    """
-
-    def __init__(self, field: str, fault: str) -> None:
-        super().__init__(f"{field} {fault}")
-        self.field = field
-        self.fault = fault
 
 
 def _whole(value: object) -> object:
@@ -108,9 +93,9 @@ def _is_count(_object: object, attribute: Attribute[Any], value: object) -> None
 
 
 def _is_word(_object: object, attribute: Attribute[Any], value: object) -> None:
-    if not _printable(value, _MAX_TEXT):
+    if not _printable(value, NOVA_TEXT_LENGTH):
         raise FieldError(
-            attribute.name, f"is not a text of 1 to {_MAX_TEXT} characters without spaces"
+            attribute.name, f"is not a text of 1 to {NOVA_TEXT_LENGTH} characters without spaces"
         )
 
 
@@ -168,7 +153,6 @@ class TokenObject:
         :raises FieldError: a field that does not hold what it must, or ``clear`` is not
             this token's.
         """
-        _check_hash(token.token_hash)
         if clear is not None and hash_token(clear) != token.token_hash:
             raise FieldError("clear", "does not belong to the token's hash")
         return cls(
@@ -189,17 +173,17 @@ class TokenObject:
         named = {"internal_access_path": self.internal_access_path, "tls_port": self.tls_port}
         return {name: value for name, value in named.items() if value is not None}
 
-    def bound(self, index: int, token_hash: str) -> ConsoleAuthToken:
+    def bound(self, index: int, token_hash: str, left: float = 0.0) -> ConsoleAuthToken:
         """The token that consoled's other rooms take.
 
         :param index: of the console in its instance, as its driver knows it now.
+        :param left: seconds until it expires.
         :raises FieldError: there is no port to dial, no expiry, or the hash is none.
         """
         if self.port is None:
             raise FieldError("port", "is null, so there is nothing to dial")
         if self.expires is None:
             raise FieldError("expires", "is null, and no token lasts for ever")
-        _check_hash(token_hash)
         return ConsoleAuthToken(
             token_hash=token_hash,
             instance_uuid=self.instance_uuid,
@@ -211,6 +195,7 @@ class TokenObject:
             expires=self.expires,
             console_type=self.console_type,
             options=self.options,
+            left=left,
         )
 
     def primitive(self, version: str = VERSIONS[-1]) -> dict[str, Any]:
@@ -302,11 +287,6 @@ def _mapping(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise BadRequest(f"{what} is not an object with keys")
     return value
-
-
-def _check_hash(value: str) -> None:
-    if not _HASH.fullmatch(value):
-        raise FieldError("token_hash", "is not a SHA-256 in 64 lower-case hex digits")
 
 
 def _text_option(token: ConsoleAuthToken, name: str) -> str | None:

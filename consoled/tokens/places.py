@@ -15,8 +15,8 @@ from twisted.logger import Logger
 
 from consoled.errors import InstanceNotRunning, NotFound, TokenInvalid
 from consoled.interfaces import Driver
-from consoled.model import SERIAL, ConsoleAuthToken, Instance
-from consoled.tokens.objects import FieldError, TokenObject
+from consoled.model import SERIAL, ConsoleAuthToken, FieldError, Instance
+from consoled.tokens.objects import TokenObject
 
 log = Logger()
 
@@ -53,22 +53,23 @@ class PlaceBinder:
 
     driver: Driver
 
-    def bind(self, found: TokenObject, token_hash: str) -> Deferred[ConsoleAuthToken]:
+    def bind(self, found: TokenObject, token_hash: str, left: float) -> Deferred[ConsoleAuthToken]:
         """The token with its console's index, and no generation.
 
+        :param left: seconds until it expires.
         :raises consoled.errors.InstanceNotRunning: the instance has no live serial ports.
         :raises consoled.errors.TokenInvalid: no console of it is at that place.
         :raises consoled.errors.Unavailable: the driver does not answer.
         """
-        return Deferred.fromCoroutine(self._bind(found, token_hash))
+        return Deferred.fromCoroutine(self._bind(found, token_hash, left))
 
-    async def _bind(self, found: TokenObject, token_hash: str) -> ConsoleAuthToken:
+    async def _bind(self, found: TokenObject, token_hash: str, left: float) -> ConsoleAuthToken:
         try:
             instance = await self.driver.instance(found.instance_uuid)
         except NotFound:
             raise TokenInvalid("The instance of this URL does not exist any more.") from None
         try:
-            return found.bound(console_at(found, instance), token_hash)
+            return found.bound(console_at(found, instance), token_hash, left)
         except FieldError as error:
             log.warn("token {token_id}: {fault}", token_id=token_hash[:12], fault=str(error))
             raise invalid() from None

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from backends import backend, echo
+from databases import ALL, new_database
+from sqlalchemy import create_engine, text
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from consoled.db import schema
 from tools.lab.certificates import make_pair
 from tools.lab.daemon import ADMIN_KEY, MEMBER_KEY, STRANGER_KEY, Daemon, static_daemon
+from tools.lab.errors import LabError
 from tools.lab.ports import free_ports
 
 UUID = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b000{}"
@@ -103,7 +104,7 @@ def test_json_is_the_api_s(daemon: Daemon) -> None:
     assert json.loads(done.stdout) == daemon.request("GET", "/v1/servers").body["servers"]
     done = remote(daemon, MEMBER_KEY, "--format", "json", "server", "consoles", "web-1")
     assert json.loads(done.stdout) == [
-        {"index": i, "type": "serial", "in_use": False} for i in (0, 1)
+        {"index": i, "type": "serial", "state": "free", "in_use": False} for i in (0, 1)
     ]
 
 
@@ -123,10 +124,30 @@ def test_what_a_member_sees(daemon: Daemon, tmp_path: Path) -> None:
 def test_consoles(daemon: Daemon, console_port: int) -> None:
     """An administrator sees where the consoles listen; a server without any says so."""
     lines = local(daemon, "server", "consoles", "web-1").stdout.splitlines()
-    assert lines[0].split() == ["INDEX", "TYPE", "IN", "USE", "HOST", "PORT"]
-    assert lines[1].split() == ["0", "serial", "no", "127.0.0.1", str(console_port)]
+    assert lines[0].split() == ["INDEX", "TYPE", "STATE", "HOST", "PORT"]
+    assert lines[1].split() == ["0", "serial", "free", "127.0.0.1", str(console_port)]
     bare = local(daemon, "server", "consoles", "bare")
     assert (bare.returncode, bare.stdout, bare.stderr) == (0, "", "This server has no consoles.\n")
+
+
+def test_tokens(daemon: Daemon) -> None:
+    """A token is issued, shown by its id and taken back: its URL opens no further session."""
+    token = json.loads(local(daemon, "token", "issue", "web-1", "--format", "json").stdout)
+    shown = remote(daemon, MEMBER_KEY, "token", "show", token["id"])
+    assert shown.stdout.splitlines()[1].split()[:4] == [token["id"], UUID.format(1), "0", "ada"]
+    hidden = remote(daemon, STRANGER_KEY, "token", "revoke", token["id"])
+    assert hidden.returncode == 1
+    done = remote(daemon, MEMBER_KEY, "token", "revoke", token["id"])
+    assert (done.returncode, done.stderr) == (0, "")
+    with (
+        connect(token["url"].replace("http://", "ws://"), compression=None) as client,
+        pytest.raises(ConnectionClosed) as caught,
+    ):
+        client.recv(20)
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 4401
+    again = remote(daemon, MEMBER_KEY, "token", "revoke", token["id"])
+    assert again.stderr == f"consolectl: Token {token['id']} could not be found. (404)\n"
 
 
 def test_sessions(daemon: Daemon) -> None:
@@ -267,28 +288,36 @@ def test_tls(tmp_path: Path) -> None:
         assert "SIGHUP" in changed.stderr
 
 
-def test_database_of_a_daemon(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ALL)
+def test_database_of_a_daemon(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
     """db upgrade makes what the daemon starts on; check tells empty, right and newer apart."""
-    database = tmp_path / "cell.sqlite"
+    url = new_database(request.session, kind, tmp_path)
     inventory = tmp_path / "inventory.yaml"
     inventory.write_text("instances: []\n")
     config = {
         "DEFAULT": {"driver": "static"},
         "static": {"inventory": inventory},
-        "database": {"connection": f"sqlite:///{database}"},
+        "database": {"connection": url},
     }
     daemon = Daemon(tmp_path, config)
     daemon.write_config()
     empty = local(daemon, "db", "check")
     assert (empty.returncode, empty.stdout) == (1, "")
     assert empty.stderr.startswith("consolectl: the database has no schema yet; run: ")
+    if kind != "sqlite":
+        with pytest.raises(LabError, match="no schema yet; run: consolectl --config FILE db upg"):
+            daemon.start()
     assert local(daemon, "db", "upgrade").returncode == 0
-    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+    assert "already at revision" in local(daemon, "db", "upgrade").stdout
+    if kind == "sqlite":
+        assert stat.S_IMODE((tmp_path / "cell.sqlite").stat().st_mode) == 0o600
     with daemon:
         assert local(daemon, "db", "check").returncode == 0
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute(f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'")
-        connection.commit()
+        assert daemon.request("GET", "/v1/servers").status == 200
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'"))
+    engine.dispose()
     newer = local(daemon, "db", "check")
     assert newer.returncode == 1
     assert "which a newer consoled made" in newer.stderr

@@ -140,7 +140,12 @@ class FakeAuthority:
     error: BaseException | None = None
 
     def issue(
-        self, instance: Instance, console: Console, caller: Caller, access_url: str
+        self,
+        instance: Instance,
+        console: Console,
+        caller: Caller,
+        access_url: str,
+        rights: frozenset[str] = frozenset(),
     ) -> Deferred[IssuedToken]:
         """The next token."""
         if self.error is not None:
@@ -158,6 +163,7 @@ class FakeAuthority:
             expires=EXPIRES,
             project_id=caller.project_id,
             user_id=caller.user_id,
+            options={"rights": " ".join(sorted(rights))},
         )
         self.issued.append(IssuedToken(clear, token))
         return succeed(self.issued[-1])
@@ -171,6 +177,10 @@ class FakeAuthority:
                 return succeed(issued.token)
         return fail(TokenInvalid("The token is unknown or has expired."))
 
+    def spend(self, token: ConsoleAuthToken) -> Deferred[None]:
+        """Nothing: these open again and again."""
+        return succeed(None)
+
 
 @define
 class FakeDirectory:
@@ -183,9 +193,11 @@ class FakeDirectory:
     rows: list[LeaseRow] = field(factory=list)
     requests: list[tuple[str, str, dict[str, str | None]]] = field(factory=list)
 
-    def sessions(self, instance_uuid: str | None = None) -> Deferred[list[LeaseRow]]:
-        """All, or those of one instance."""
-        return succeed([r for r in self.rows if instance_uuid in (None, r.key.instance_uuid)])
+    def sessions(
+        self, instance_uuid: str | None = None, session_id: str | None = None
+    ) -> Deferred[list[LeaseRow]]:
+        """All, or those of one instance or one session."""
+        return succeed(self._matching(instance_uuid, session_id))
 
     def request_disconnect(
         self,
@@ -197,14 +209,14 @@ class FakeDirectory:
     ) -> Deferred[list[LeaseRow]]:
         """Remembers the request; the rows that it is about."""
         self.requests.append((by, reason, {"session": session_id, "instance": instance_uuid}))
-        return succeed(
-            [
-                r
-                for r in self.rows
-                if session_id in (None, r.session_id)
-                and instance_uuid in (None, r.key.instance_uuid)
-            ]
-        )
+        return succeed(self._matching(instance_uuid, session_id))
+
+    def _matching(self, instance_uuid: str | None, session_id: str | None) -> list[LeaseRow]:
+        return [
+            r
+            for r in self.rows
+            if session_id in (None, r.session_id) and instance_uuid in (None, r.key.instance_uuid)
+        ]
 
 
 @define

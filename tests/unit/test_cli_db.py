@@ -13,7 +13,7 @@ import pytest
 from cli_client import run
 from click.testing import Result
 
-from consoled.db import schema
+from consoled.db import foreign, schema
 
 Db = Callable[..., Result]
 
@@ -104,10 +104,34 @@ def test_somebody_else_s_tables(db: Db, file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TABLE instances (x)")
         connection.commit()
+    for word in ("upgrade", "check", "current"):
+        result = db(word)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "give consoled a database of its own" in result.stderr
+
+
+@pytest.mark.parametrize("table", sorted(foreign.NOVA_TABLES))
+def test_nova_s_tables(db: Db, file: Path, table: str) -> None:
+    """One of nova's databases is named as such, and not a byte of it changes."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(f"CREATE TABLE {table} (x)")
+        connection.commit()
+    before = file.read_bytes()
+    for word in ("upgrade", "check", "current"):
+        result = db(word)
+        assert (result.exit_code, result.stdout) == (1, "")
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("consolectl: [database] connection leads to a database of nova's")
+    assert file.read_bytes() == before
+    assert [path for path in file.parent.iterdir() if path.name.startswith(file.name)] == [file]
+
+
+def test_upgrade_that_fails(db: Db, file: Path) -> None:
+    """The line that was begun says so, and the error follows."""
+    db("upgrade")
+    set_revision(file, "9999")
     result = db("upgrade")
-    assert result.exit_code == 1
     assert result.stdout.endswith(" ... failed\n")
-    assert "give consoled a database of its own" in result.stderr
 
 
 def test_database_that_cannot_be_reached(tmp_path: Path) -> None:

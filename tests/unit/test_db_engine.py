@@ -107,6 +107,18 @@ def test_a_bad_url_is_one_line_without_its_password(url: str, said: str) -> None
 
 
 @pytest.mark.parametrize(
+    "url",
+    ["nonsense", "oracle://db/x", "sqlite+aiosqlite:///x", "postgresql+nosuchdriver://u@db/x"],
+)
+def test_the_error_names_the_option_of_the_url(url: str) -> None:
+    """Where another database is meant, the operator is not sent to [database]."""
+    with pytest.raises(ConfigError) as caught:
+        make_engine(url, option="[nova] connection")
+    assert str(caught.value).startswith("[nova] connection")
+    assert "[database]" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("driver", "expected"),
     [
         (

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Dialect
 from consoled.db import instances, ports, tables, tokens
 from consoled.db.clock import epoch_seconds
 from consoled.db.database import CellDatabase
-from consoled.model import Console, ConsoleAuthToken
+from consoled.model import Console, ConsoleAuthToken, hash_token
 
 
 def claim(cell: CellDatabase, number: int, place: tuple[str, int], index: int = 0) -> int:
@@ -33,8 +33,9 @@ def rows(cell: CellDatabase, table: str) -> int:
     return outcome(cell.read(lambda connection: connection.scalar(statement)))
 
 
-def add_token(connection: Connection, hashed: str, number: int, ttl: int, host: str) -> None:
-    token = ConsoleAuthToken(hashed, instance(number).uuid, 0, host, 1, 1, "http://x/", 0)
+def add_token(connection: Connection, name: str, number: int, ttl: int, host: str) -> None:
+    """Its name stands in the place of its URL."""
+    token = ConsoleAuthToken(hash_token(name), instance(number).uuid, 0, host, 1, 1, name, 0)
     tokens.add(connection, token, ttl)
 
 
@@ -137,7 +138,7 @@ def test_expired_rows_go_in_batches_by_host() -> None:
     outcome(cell.run(add_token, "valid", 1, 60, "h1"))
     outcome(cell.run(add_token, "other", 1, -100, "h2"))
     assert [outcome(cell.run(tokens.delete_expired, "h1", 2)) for _ in range(2)] == [2, 2]
-    statement = select(tables.console_auth_tokens.c.token_hash)
+    statement = select(tables.console_auth_tokens.c.access_url)
     left = set(outcome(cell.read(lambda connection: connection.scalars(statement).all())))
     assert left == {"old-4", "valid", "other"}
     assert [outcome(cell.run(tokens.delete_expired, "h1", 2)) for _ in range(2)] == [1, 0]

@@ -242,8 +242,9 @@ def test_a_hypervisor_that_is_away_says_so_and_comes_back(
             assert str(node) not in str(caught.value)
         hidden.rename(node)
         assert outcome(driver.instance(WEB)).uuid == WEB
-    said = [log["log_format"] for log in logs if "uri" in log]
-    assert said == ["libvirt at {uri} is away: {cause}", "libvirt at {uri} answers again"]
+    said = [(log["log_format"], log["what"]) for log in logs if "what" in log]
+    formats = ["{what} is away: {cause}", "{what} answers again"]
+    assert said == [(said_so, f"libvirt at {uri}") for said_so in formats]
     assert "libvirt:" not in capfd.readouterr().err
 
 

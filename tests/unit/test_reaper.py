@@ -17,7 +17,7 @@ from consoled.db import instances, ports, tables, tokens
 from consoled.db.database import CellDatabase
 from consoled.errors import Unavailable
 from consoled.interfaces import Database
-from consoled.model import ConsoleAuthToken
+from consoled.model import ConsoleAuthToken, hash_token
 from consoled.reaper import Reaper
 
 T = TypeVar("T")
@@ -28,13 +28,14 @@ def fill(connection: Connection, host: str, expired: int, valid: int) -> None:
     ports.claim(connection, instance().uuid, instance().consoles[0], PLACE[1])
     for number in range(expired + valid):
         ttl = -100 if number < expired else 600
-        hashed = f"{host}-{number}"
-        token = ConsoleAuthToken(hashed, instance().uuid, 0, host, 1, 1, "http://x/", 0)
+        name = f"{host}-{number}"
+        token = ConsoleAuthToken(hash_token(name), instance().uuid, 0, host, 1, 1, name, 0)
         tokens.add(connection, token, ttl)
 
 
 def left(cell: CellDatabase) -> list[str]:
-    statement = select(tables.console_auth_tokens.c.token_hash).order_by("token_hash")
+    """The names of the tokens that are there; they stand in the place of URLs."""
+    statement = select(tables.console_auth_tokens.c.access_url).order_by("access_url")
     return outcome(cell.read(lambda connection: list(connection.scalars(statement))))
 
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from consoled.compute.static import StaticDriver
 from consoled.errors import ConfigError, NotFound
-from consoled.interfaces import Driver
+from consoled.interfaces import Driver, PortControl
 from consoled.workers import InlineWorker
 
 UUID = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001"
@@ -93,3 +93,10 @@ def test_a_bad_reload_keeps_the_old(path: Path) -> None:
     with pytest.raises(ConfigError, match=":2: this instance is a single value"):
         outcome(driver.reload())
     assert outcome(driver.instance(UUID)).name == "web-1"
+
+
+def test_it_knows_nothing_of_clients(path: Path) -> None:
+    """Nobody can be asked who is connected to an endpoint, and nobody can be thrown off."""
+    control: PortControl = StaticDriver.open(path, InlineWorker())
+    assert outcome(control.held_ports(UUID)) == frozenset()
+    assert outcome(control.free_port(UUID, 0)) is False

@@ -11,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consoled.errors import BadRequest
-from consoled.model import ConsoleAuthToken, hash_token
+from consoled.model import NO_GENERATION, ConsoleAuthToken, FieldError, hash_token
 from consoled.tokens.objects import (
-    NO_GENERATION,
     VERSIONS,
-    FieldError,
     TokenObject,
     from_primitive,
     to_primitive,
@@ -213,7 +211,7 @@ def test_another_token_s_clear_text_is_refused() -> None:
         ({"token_hash": "abc"}, "token_hash is not a SHA-256"),
         ({"token_hash": "Z" * 64}, "token_hash is not a SHA-256"),
         ({"instance_uuid": "x"}, "instance_uuid is not a UUID"),
-        ({"port": 0}, "port is neither"),
+        ({"port": 0}, "port is not a port"),
         ({"host": "\n"}, "host is not a text"),
         ({"options": {"internal_access_path": 5}}, "internal_access_path is not a text"),
         ({"options": {"tls_port": "x"}}, "tls_port is not a port"),

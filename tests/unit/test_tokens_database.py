@@ -273,3 +273,109 @@ def test_many_rows_do_not_widen_the_look_up(cell: CellDatabase) -> None:
             {"hash": issued.token.token_hash},
         ).all()
     assert all("SCAN" not in str(step) for step in plan)
+
+
+def test_rights_come_back(authority: DatabaseAuthority) -> None:
+    """What policy allowed at issue is in the token when it is checked, in a fixed order."""
+    one = instance()
+    rights = frozenset({"see_holder", "another"})
+    issued = outcome(authority.issue(one, one.consoles[0], ALICE, URL, rights))
+    token = outcome(authority.validate(issued.clear))
+    assert token.rights == rights
+    assert token.options == {"rights": "another see_holder"}
+    assert outcome(authority.validate(issue(authority).clear)).options == {}
+
+
+def test_the_time_left_is_the_database_s(authority: DatabaseAuthority, cell: CellDatabase) -> None:
+    """A check says how long the token is valid yet, whatever this host's clock shows."""
+    issued = issue(authority)
+    assert issued.token.left == 600
+    statement = update(TOKENS).values(expires=epoch_seconds() + 60)
+    outcome(cell.run(lambda connection: connection.execute(statement).rowcount))
+    assert 58 <= outcome(authority.validate(issued.clear)).left <= 60
+
+
+@pytest.fixture
+def single(cell: CellDatabase) -> DatabaseAuthority:
+    return DatabaseAuthority(cell, ttl=600, driver="static", single_use=True)
+
+
+def test_a_token_is_used_up_once(single: DatabaseAuthority) -> None:
+    """Checks do not use it; a session does, and from then on it is as unknown (T2)."""
+    issued, other = issue(single), issue(single)
+    for _ in range(3):
+        token = outcome(single.validate(issued.clear))
+    outcome(single.spend(token))
+    with pytest.raises(TokenInvalid, match="has been used"):
+        outcome(single.spend(token))
+    refused(single, issued.clear)
+    outcome(single.spend(outcome(single.validate(other.clear))))
+
+
+def test_reusable_tokens_are_not_used_up(authority: DatabaseAuthority) -> None:
+    """Without single_use any number of sessions opens with a token, and nothing is written."""
+    issued = issue(authority)
+    for _ in range(3):
+        outcome(authority.spend(outcome(authority.validate(issued.clear))))
+    (record,) = outcome(authority.named(issued.token.token_hash))
+    assert not record.used
+
+
+def test_a_used_token_stays_used(single: DatabaseAuthority, cell: CellDatabase) -> None:
+    """Turning single_use off gives back no token that has been used."""
+    issued = issue(single)
+    outcome(single.spend(issued.token))
+    refused(DatabaseAuthority(cell, 600), issued.clear)
+
+
+@pytest.mark.parametrize("how", ["expired", "revoked"])
+def test_what_ends_between_check_and_session_opens_nothing(
+    single: DatabaseAuthority, cell: CellDatabase, how: str
+) -> None:
+    """A token that expires or is taken back after its check is not used any more."""
+    token = outcome(single.validate(issue(single).clear))
+    if how == "revoked":
+        assert outcome(single.revoke(token))
+    else:
+        statement = update(TOKENS).values(expires=epoch_seconds())
+        outcome(cell.run(lambda connection: connection.execute(statement).rowcount))
+    with pytest.raises(TokenInvalid):
+        outcome(single.spend(token))
+
+
+def test_a_revoked_token_opens_nothing(authority: DatabaseAuthority) -> None:
+    """It is gone for every check; taking it back again changes nothing, others stay."""
+    issued, other = issue(authority), issue(authority)
+    assert outcome(authority.revoke(issued.token))
+    assert not outcome(authority.revoke(issued.token))
+    refused(authority, issued.clear)
+    outcome(authority.validate(other.clear))
+    assert outcome(authority.named(issued.token.token_id)) == []
+
+
+def test_tokens_by_their_prefix(authority: DatabaseAuthority, cell: CellDatabase) -> None:
+    """All tokens whose hash begins so, with the project of their instance; no pattern counts."""
+    first, second = issue(authority), issue(authority, instance(2, place=("127.0.0.1", 1)))
+    outcome(cell.run(_rename, first.token.token_hash, "ab" * 6 + "0" * 52))
+    outcome(cell.run(_rename, second.token.token_hash, "ab" * 6 + "f" * 52))
+    found = outcome(authority.named("ab" * 6))
+    assert [record.token.token_hash[12:] for record in found] == ["0" * 52, "f" * 52]
+    assert {(record.owner, record.used) for record in found} == {("demo", False)}
+    assert [r.token.instance_uuid for r in outcome(authority.named("ab" * 6 + "f"))] == [
+        instance(2).uuid
+    ]
+    assert outcome(authority.named("ab" * 6 + "f" * 52)) == found[1:]
+    for other in ("b" * 12, "a" * 12, "%" * 12, "_" * 12, "ab" * 5 + "ac"):
+        assert outcome(authority.named(other)) == []
+
+
+def test_a_prefix_is_looked_up_in_the_index(cell: CellDatabase) -> None:
+    """Naming a token does not read the table."""
+    query = (
+        "EXPLAIN QUERY PLAN SELECT t.* FROM console_auth_tokens t"
+        " JOIN instances i ON i.uuid = t.instance_uuid"
+        " WHERE t.token_hash >= 'aa' AND t.token_hash < 'aag'"
+    )
+    with cell.engine.begin() as connection:
+        plan = connection.execute(text(query)).all()
+    assert all("SCAN" not in str(step) for step in plan)

@@ -21,12 +21,11 @@ from consoled.errors import (
     TokenInvalid,
     Unavailable,
 )
-from consoled.model import Console, InstanceState, IssuedToken, hash_token
+from consoled.model import NO_GENERATION, Console, InstanceState, IssuedToken, hash_token
 from consoled.tokens import oslo_region
 from consoled.tokens.database import DatabaseAuthority
 from consoled.tokens.fallback import FallbackAuthority
 from consoled.tokens.memcached import MemcachedAuthority
-from consoled.tokens.objects import NO_GENERATION
 from consoled.workers import InlineWorker
 
 URL = "ws://127.0.0.1:6083/"
@@ -121,7 +120,7 @@ def test_a_legacy_token_opens(cache: DictCache, authority: MemcachedAuthority) -
     )
     assert (token.access_url, token.expires) == (URL, int(NOW) + 600)
     assert (token.generation, token.user_id) == (NO_GENERATION, None)
-    assert token.token_hash == hash_token(CLEAR)
+    assert (token.token_hash, token.left) == (hash_token(CLEAR), int(NOW) + 600 - NOW)
 
 
 def test_an_issued_token_opens(authority: MemcachedAuthority) -> None:

@@ -27,9 +27,8 @@ from consoled.errors import (
     TokenInvalid,
     Unavailable,
 )
-from consoled.model import Console, Instance, InstanceState, IssuedToken, hash_token
+from consoled.model import NO_GENERATION, Console, Instance, InstanceState, IssuedToken, hash_token
 from consoled.tokens.nova import NovaAuthority
-from consoled.tokens.objects import NO_GENERATION
 from consoled.workers import InlineWorker
 
 URL = "ws://127.0.0.1:6083/"
@@ -103,6 +102,13 @@ def test_a_token_of_nova_s_opens(nova: CellDatabase, authority: NovaAuthority) -
     assert (token.access_url, token.expires, token.console_type) == (URL, FAR, "serial")
     assert (token.generation, token.user_id, token.project_id) == (NO_GENERATION, None, None)
     assert token.options == {}
+    assert 0 < token.left < FAR
+
+
+def test_the_time_that_is_left(nova: CellDatabase, authority: NovaAuthority) -> None:
+    """It is judged by the database's clock, and is what the token was given at most."""
+    left = outcome(authority.validate(issue(authority).clear)).left
+    assert 0 < left <= 600
 
 
 def test_the_index_is_where_the_driver_has_the_place(

@@ -2,7 +2,7 @@
 
 consoled never imports nova. Its tests do, in other processes: nova's own classes read what
 consoled wrote, and write what consoled reads. The environment and the empty cell database
-are built once and kept in ``~/.cache/consoled-tests``.
+in SQLite are built once and kept in ``~/.cache/consoled-tests``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import venv
@@ -19,9 +18,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import create_engine, text
+
 from tools.lab.errors import LabError
 
 VERSION = "34.0.0"
+DRIVERS = ("PyMySQL", "psycopg[binary]")
+"""What nova needs for the databases of the lab."""
+
 KEPT = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "consoled-tests"
 CALLS = Path(__file__).with_name("nova_calls.py")
 
@@ -34,7 +38,7 @@ _CONF = """\
 state_path = {folder}
 transport_url = fake://
 [database]
-connection = sqlite:///{folder}/cell.sqlite
+connection = {connection}
 [api_database]
 connection = sqlite:///{folder}/api.sqlite
 [oslo_concurrency]
@@ -45,45 +49,50 @@ lock_path = {folder}
 class Nova:
     """A nova cell with an empty database, in a folder of its own.
 
+    :param server: the URL of an empty database for the cell; by default it is an SQLite file
+        in the folder.
+    :ivar connection: the value for ``[nova] connection``.
     :raises tools.lab.errors.LabError: nova cannot be installed, or its schema not be made.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, server: str | None = None) -> None:
         home = install()
         self._python = home / "bin/python"
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(home / "cell.sqlite", self.database)
+        # nova's database layer knows MariaDB by the name of mysql only.
+        self.connection = (server or f"sqlite:///{folder}/cell.sqlite").replace(
+            "mariadb+", "mysql+", 1
+        )
         self._conf = folder / "nova.conf"
-        self._conf.write_text(_CONF.format(folder=folder))
-
-    @property
-    def database(self) -> Path:
-        """The file of its cell database."""
-        return self.folder / "cell.sqlite"
-
-    @property
-    def connection(self) -> str:
-        """The value for ``[nova] connection``."""
-        return f"sqlite:///{self.database}"
+        self._conf.write_text(_CONF.format(folder=folder, connection=self.connection))
+        if server is None:
+            shutil.copyfile(home / "cell.sqlite", folder / "cell.sqlite")
+        else:
+            _make_schema(home, self._conf)
 
     def add_instance(
         self, uuid: str, *, name: str = "web", host: str = "rack1", power_state: int = POWER_RUNNING
     ) -> None:
         """A row in nova's table of instances; there is no compute service to make one."""
-        with sqlite3.connect(self.database) as connection:
-            connection.execute(
-                "INSERT INTO instances (uuid, project_id, user_id, display_name, host,"
-                " power_state, vm_state, deleted) VALUES (?, 'demo', 'mia', ?, ?, ?, 'active', 0)",
-                (uuid, name, host, power_state),
-            )
+        self._execute(
+            "INSERT INTO instances (uuid, project_id, user_id, display_name, host,"
+            " power_state, vm_state, deleted)"
+            " VALUES (:uuid, 'demo', 'mia', :name, :host, :power_state, 'active', 0)",
+            {"uuid": uuid, "name": name, "host": host, "power_state": power_state},
+        )
 
     def set_power_state(self, uuid: str, power_state: int) -> None:
         """What nova's compute service writes when a guest starts or stops."""
-        with sqlite3.connect(self.database) as connection:
-            connection.execute(
-                "UPDATE instances SET power_state = ? WHERE uuid = ?", (power_state, uuid)
-            )
+        self._execute(
+            "UPDATE instances SET power_state = :power_state WHERE uuid = :uuid",
+            {"uuid": uuid, "power_state": power_state},
+        )
+
+    def _execute(self, statement: str, values: Mapping[str, object]) -> None:
+        engine = create_engine(self.connection)
+        with engine.begin() as connection:
+            connection.execute(text(statement), dict(values))
+        engine.dispose()
 
     def call(self, *calls: Mapping[str, Any]) -> list[Any]:
         """What nova's own classes answer, call by call; see :mod:`tools.lab.nova_calls`.
@@ -116,23 +125,22 @@ def install() -> Path:
         if not (home / "ready").exists():
             shutil.rmtree(home, ignore_errors=True)
             venv.create(home, with_pip=True)
-            pip: list[str | Path] = [
-                home / "bin/python",
-                "-m",
-                "pip",
-                "install",
-                "-q",
-                "--no-compile",
-            ]
-            _run([*pip, f"nova=={VERSION}"])
-            _make_schema(home)
+            _pip(home, f"nova=={VERSION}")
+            conf = home / "schema.conf"
+            conf.write_text(_CONF.format(folder=home, connection=f"sqlite:///{home}/cell.sqlite"))
+            _make_schema(home, conf)
             (home / "ready").touch()
+        if not (home / "drivers").exists():
+            _pip(home, *DRIVERS)
+            (home / "drivers").touch()
     return home
 
 
-def _make_schema(home: Path) -> None:
-    conf = home / "schema.conf"
-    conf.write_text(_CONF.format(folder=home))
+def _pip(home: Path, *packages: str) -> None:
+    _run([home / "bin/python", "-m", "pip", "install", "-q", "--no-compile", *packages])
+
+
+def _make_schema(home: Path, conf: Path) -> None:
     manage = home / "bin/nova-manage"
     _run([manage, "--config-file", conf, "db", "sync", "--local_cell"], env=_environment())
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from consoled.compute.libvirt.qmp import MonitorRefused
 from consoled.errors import ConfigError
 
 
@@ -36,11 +37,13 @@ class LibvirtClient:
 
     uri: str
     _libvirt: Any = field(init=False, repr=False)
+    _libvirt_qemu: Any = field(init=False, repr=False)
     _connection: Any = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         try:
             self._libvirt = importlib.import_module("libvirt")
+            self._libvirt_qemu = importlib.import_module("libvirt_qemu")
         except ImportError as error:
             raise ConfigError(
                 "[DEFAULT] driver = libvirt needs libvirt-python "
@@ -62,6 +65,19 @@ class LibvirtClient:
         domain = self._asked(lambda connection: connection.lookupByUUIDString(uuid))
         return None if domain is None else self._record(domain)
 
+    def monitor(self, uuid: str, command: str) -> str:
+        """What QEMU's own monitor answers to a command (QMP, JSON).
+
+        libvirt marks a domain that is asked so as tainted (``custom-monitor``).
+
+        :raises consoled.compute.libvirt.qmp.MonitorRefused: there is no such domain, it does
+            not run, it is not QEMU's, or libvirt lets this user not ask.
+        """
+        answer = self._asked(lambda connection: self._commanded(connection, uuid, command))
+        if answer is None:
+            raise MonitorRefused("the domain is gone")
+        return str(answer)
+
     def close(self) -> None:
         """Closes the connection; the next call would open it again."""
         connection, self._connection = self._connection, None
@@ -79,6 +95,15 @@ class LibvirtClient:
             if self._is_missing(error):
                 return None
             raise ClientError(str(error)) from None
+
+    def _commanded(self, connection: Any, uuid: str, command: str) -> Any:
+        domain = connection.lookupByUUIDString(uuid)
+        try:
+            return self._libvirt_qemu.qemuMonitorCommand(domain, command, 0)
+        except self._libvirt.libvirtError as error:
+            if self._is_missing(error) or not self._alive():
+                raise
+            raise MonitorRefused(str(error)) from None
 
     def _asked(self, question: Callable[[Any], Any]) -> Any:
         """The answer; a connection that turns out to be lost is opened once more."""

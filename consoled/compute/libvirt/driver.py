@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from consoled.compute.libvirt.client import ClientError, DomainRecord, LibvirtClient
+from consoled.compute.libvirt.asking import Asker, OwnWorker
+from consoled.compute.libvirt.client import DomainRecord, LibvirtClient
+from consoled.compute.libvirt.ports import GuestPorts, Lane
 from consoled.compute.libvirt.xml import DomainFacts, DomainXMLError, parse_domain
-from consoled.errors import NotFound, Unavailable
-from consoled.interfaces import Worker
+from consoled.errors import NotFound
 from consoled.model import Instance, InstanceState
 
-T = TypeVar("T")
+MONITOR_TIMEOUT = 2.0
+"""Seconds for an answer of a guest's monitor: somebody waits for a console meanwhile."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
@@ -32,19 +32,9 @@ _STATES = {
 }
 
 
-class OwnWorker(Worker, Protocol):
-    """A worker that is the driver's alone."""
-
-    def start(self) -> None:
-        """Starts its thread."""
-
-    def stop(self) -> None:
-        """Ends its thread without waiting for a stuck call."""
-
-
 @define
 class LibvirtDriver:
-    """Implements :class:`consoled.interfaces.Driver` over one libvirt URI.
+    """Implements :class:`consoled.interfaces.Driver` and ``PortControl`` over one libvirt URI.
 
     :ivar uri: ``[libvirt] uri``.
     :ivar host: the name of the compute host, or None for libvirt's own word.
@@ -53,6 +43,8 @@ class LibvirtDriver:
     :ivar worker: one thread (:class:`consoled.compute.libvirt.thread.DaemonThread`).
     :ivar timeout: seconds for an answer; while an overdue call is still stuck in the
         thread, everybody else is told so at once.
+    :ivar monitors: threads for questions to the guests' own monitors; none: nothing is
+        known of the ports' clients, and none is closed.
     """
 
     uri: str
@@ -62,15 +54,30 @@ class LibvirtDriver:
     worker: OwnWorker
     clock: IReactorTime
     timeout: float = 5.0
+    monitors: Sequence[OwnWorker] = ()
     client: LibvirtClient = field()
+    _asker: Asker = field(init=False)
+    _ports: GuestPorts = field(init=False)
     _log: Logger = field(factory=Logger, init=False)
-    _overdue: int = field(default=0, init=False)
-    _away: bool = field(default=False, init=False)
     _noted: dict[str, tuple[str, ...]] = field(factory=dict, init=False)
 
     @client.default
     def _client(self) -> LibvirtClient:
         return LibvirtClient(self.uri)
+
+    @_asker.default
+    def _own_asker(self) -> Asker:
+        return Asker(f"libvirt at {self.uri}", self.worker, self.clock, self.timeout)
+
+    @_ports.default
+    def _own_ports(self) -> GuestPorts:
+        what = f"the monitor of a guest at {self.uri}"
+        return GuestPorts(
+            [
+                Lane(Asker(what, worker, self.clock, MONITOR_TIMEOUT), LibvirtClient(self.uri))
+                for worker in self.monitors
+            ]
+        )
 
     @property
     def name(self) -> str:
@@ -78,14 +85,17 @@ class LibvirtDriver:
         return "libvirt"
 
     def start(self) -> None:
-        """Starts the thread; the connection is opened with the first question."""
+        """Starts the threads; a connection is opened with the first question."""
         self.worker.start()
+        self._ports.start()
 
     def stop(self) -> Deferred[None]:
-        """Closes the connection and ends the thread; a stuck call is left behind."""
-        closed: Deferred[None] = self._ask(self.client.close)
+        """Closes the connections and ends the threads; a stuck call is left behind."""
+        closed: Deferred[None] = self._asker.ask(self.client.close)
         # It does not matter any more whether libvirt answers.
-        return closed.addErrback(lambda _: None).addBoth(lambda _: self.worker.stop())
+        closed.addErrback(lambda _: None).addBoth(lambda _: self.worker.stop())
+        ends = DeferredList([closed, self._ports.stop()])
+        return ends.addCallback(lambda _: None)
 
     def reload(self) -> Deferred[None]:
         """Nothing to read again: every answer is live."""
@@ -96,7 +106,7 @@ class LibvirtDriver:
 
         :raises consoled.errors.Unavailable: libvirt does not answer.
         """
-        return self._ask(self._read_all)
+        return self._asker.ask(self._read_all)
 
     def instance(self, uuid: str) -> Deferred[Instance]:
         """One domain as it is now.
@@ -106,7 +116,23 @@ class LibvirtDriver:
         """
         if not _UUID.fullmatch(uuid):
             return fail(NotFound("There is no such instance: its id is not a UUID."))
-        return self._ask(lambda: self._read_one(uuid))
+        return self._asker.ask(lambda: self._read_one(uuid))
+
+    def free_port(self, instance_uuid: str, index: int) -> Deferred[bool]:
+        """Closes whatever client QEMU has on that port (:class:`GuestPorts`).
+
+        It never fails.
+
+        :returns: False where QEMU cannot, is too old, or the domain does not run.
+        """
+        return self._ports.free_port(instance_uuid, index)
+
+    def held_ports(self, instance_uuid: str) -> Deferred[frozenset[int]]:
+        """The indexes of the ports that have a client now, by QEMU's own word.
+
+        It never fails: what is not known is not in it.
+        """
+        return self._ports.held_ports(instance_uuid)
 
     def _read_all(self) -> Sequence[Instance]:
         host = self._host()
@@ -160,45 +186,3 @@ class LibvirtDriver:
             self._noted[facts.uuid] = facts.notes
             for note in facts.notes:
                 self._log.warn("{domain}: {note}", domain=facts.domain, note=note)
-
-    def _ask(self, question: Callable[[], T]) -> Deferred[T]:
-        if self._overdue:
-            return fail(_no_answer())
-        answer: Deferred[T] = Deferred()
-        timer = self.clock.callLater(self.timeout, self._give_up, answer)
-
-        def done(outcome: T | Failure) -> None:
-            if timer.active():
-                timer.cancel()
-            else:
-                self._overdue -= 1
-            judged = self._judged(outcome)
-            if not answer.called:
-                answer.callback(judged)
-
-        self.worker.run(question).addBoth(done)
-        return answer
-
-    def _give_up(self, answer: Deferred[T]) -> None:
-        self._overdue += 1
-        self._note_away(f"no answer within {self.timeout:g} s")
-        if not answer.called:
-            answer.errback(_no_answer())
-
-    def _judged(self, outcome: T | Failure) -> T | Failure:
-        if isinstance(outcome, Failure) and outcome.check(ClientError):
-            self._note_away(outcome.getErrorMessage())
-            return Failure(_no_answer())
-        if self._away and not self._overdue:
-            self._away = False
-            self._log.info("libvirt at {uri} answers again", uri=self.uri)
-        return outcome
-
-    def _note_away(self, cause: str) -> None:
-        if not self._away:
-            self._away = True
-            self._log.error("libvirt at {uri} is away: {cause}", uri=self.uri, cause=cause)
-
-
-def _no_answer() -> Unavailable:
-    return Unavailable("The hypervisor does not answer now; try again in a moment.")

@@ -79,6 +79,25 @@ def parse_domain(
     )
 
 
+def serial_chardevs(text: str) -> dict[int, str]:
+    """QEMU's id of the chardev behind each serial port of a living domain.
+
+    libvirt calls the chardev of the device with the alias ``serial0`` ``charserial0``.
+
+    :returns: index -> id; a port without an alias is not in it.
+    :raises DomainXMLError: the text is not well-formed.
+    """
+    root = _root(text)
+    found: dict[int, str] = {}
+    for serial in root.iterfind("devices/serial") if root.get("id") is not None else ():
+        alias = serial.find("alias")
+        name = "" if alias is None else alias.get("name", "")
+        index = _number(_index(serial))
+        if name and index is not None:
+            found.setdefault(index, f"char{name}")
+    return found
+
+
 class _Unusable(Exception):
     """Why a serial port has no console."""
 
