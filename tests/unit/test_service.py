@@ -10,7 +10,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
 from consoled.errors import ConfigError
-from consoled.proxy.book import SessionBook
+from consoled.leasing.values import ConsoleKey
+from consoled.proxy.book import Entry, SessionBook
 from consoled.service import DRAIN_DEADLINE, Cell, Part, Reload
 
 
@@ -70,18 +71,38 @@ def test_parts_are_waited_for() -> None:
     result(stopped)
 
 
+class Core:
+    """As much of a session's core as its book asks for."""
+
+    session_id = "s1"
+
+    def __init__(self) -> None:
+        self.gone: Deferred[None] = Deferred()
+
+
+def add(book: SessionBook, session: Session) -> Core:
+    """A session in the book, with a viewer that is connected."""
+    core: Any = Core()
+    book.connected()
+    book.add(Entry(ConsoleKey("uuid", 0), core, session))  # type: ignore[arg-type]  # see Session
+    made: Core = core
+    return made
+
+
 def test_sessions_are_told_before_anything_stops() -> None:
     """Viewers are told, and parts stop once the last socket is gone."""
     said: list[str] = []
     book, session = SessionBook(), Session()
-    book.add("s1", session)  # type: ignore[arg-type]  # as much of a session as is asked here
+    core = add(book, session)
     running = cell(sessions=book, parts=[Part(lambda: None, lambda: said.append("stopped"))])
     running.startService()
     running.stopService()
     assert session.ended_with is not None
     assert session.ended_with[0] == 1001
     assert said == []
-    book.remove("s1")
+    core.gone.callback(None)
+    assert said == []
+    book.disconnected()
     assert said == ["stopped"]
 
 
@@ -89,7 +110,7 @@ def test_a_viewer_that_does_not_go_is_not_waited_for() -> None:
     """The drain has a deadline."""
     said: list[str] = []
     book, reactor = SessionBook(), MemoryReactorClock()
-    book.add("s1", Session())  # type: ignore[arg-type]  # as much of a session as is asked here
+    add(book, Session())
     running = cell(
         reactor=reactor,
         sessions=book,

@@ -68,11 +68,9 @@ class Site:
             trusted=trusted or TrustedProxies(),
             sockets=unused,
             authority=unused,
-            opener=unused,
-            driver=unused,
+            reception=unused,
+            hops=unused,
             clock=self.clock,
-            max_sessions=1,
-            stall_timeout=1,
             sessions=unused,
         )
         self.public = Public(Website(folder, built_in), security_headers(built_in, frame_ancestors))
@@ -118,6 +116,10 @@ class _Counting:
     def take(self, request: Any, host: str) -> None:
         """Counts it."""
         self._site.taken.append((request.path, host))
+
+    def take_hop(self, request: Any) -> None:
+        """Counts it."""
+        self._site.taken.append((request.path, "a replica"))
 
 
 @pytest.fixture(autouse=True)
@@ -566,3 +568,13 @@ def test_log_of_a_lost_client(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
         site.send(b"GET /assets/app.js HTTP/1.1\r\nHost: console.test\r\n\r\n").drop()
     assert [event["event"] for event in logs if "event" in event] == ["page_request"]
     assert not any("log_failure" in event for event in logs)
+
+
+def test_viewers_of_other_replicas(folder: Path) -> None:
+    """Another replica comes by its own address and with a ticket; without one it is a page."""
+    site = Site(folder)
+    asked = "GET /v1/replica/viewers HTTP/1.1\r\nHost: 10.0.0.11:6083\r\n"
+    refused = site.send(asked.encode() + b"\r\n")
+    assert refused.written.startswith(b"HTTP/1.1 403")
+    site.send(asked.encode() + b"X-Consoled-Ticket: t\r\n\r\n")
+    assert site.taken == [(b"/v1/replica/viewers", "a replica")]
