@@ -11,11 +11,12 @@ told), then the state of the service and of the instance (400, 409).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import quote
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from consoled.auth.policy import Rule
@@ -33,6 +34,13 @@ from consoled.model import SERIAL, Caller, Console, ConsoleAuthToken, Instance
 
 log = Logger()
 
+RIGHTS: Mapping[Rule, str] = MappingProxyType({Rule.SESSIONS_LIST: "see_holder"})
+"""The rules that are judged when a token is issued, and the token's right by each.
+
+A WebSocket comes with a token and no roles, so what its user may be told later is decided
+here (docs: decisions/0014).
+"""
+
 
 @frozen
 class IssuedConsole:
@@ -48,12 +56,18 @@ class IssuedConsole:
     token: ConsoleAuthToken
 
 
+def _nobody(_instance: Instance) -> Deferred[frozenset[int]]:
+    return succeed(frozenset())
+
+
 @frozen
 class ConsoleIssuer:
     """What the REST API does for its callers.
 
     :ivar enabled: ``[serial_console] enabled``.
     :ivar base_url: ``[serial_console] base_url``; the token is appended to it.
+    :ivar outsiders: the indexes of an instance's consoles that somebody outside of the cell
+        holds now.
     """
 
     driver: Driver
@@ -62,6 +76,7 @@ class ConsoleIssuer:
     directory: SessionDirectory
     enabled: bool
     base_url: str
+    outsiders: Callable[[Instance], Deferred[frozenset[int]]] = _nobody
 
     def visible(self, caller: Caller, uuid: str, rule: Rule) -> Deferred[Instance]:
         """The instance, if the rule lets the caller do that with it.
@@ -85,6 +100,17 @@ class ConsoleIssuer:
         """The uuids of those instances whose compute host and ports the caller may see."""
         return Deferred.fromCoroutine(self._placed(caller, instances))
 
+    def visible_among(
+        self, caller: Caller, uuids: Collection[str], rule: Rule
+    ) -> Deferred[frozenset[str]]:
+        """Those of the instances that there are and that the rule lets the caller act on.
+
+        One question to the driver for all of them, and none where there is nothing to ask.
+
+        :raises consoled.errors.Unavailable: driver or policy are away.
+        """
+        return Deferred.fromCoroutine(self._visible_among(caller, uuids, rule))
+
     def issue(
         self, caller: Caller, uuid: str, index: int | None, request_id: str
     ) -> Deferred[IssuedConsole]:
@@ -102,6 +128,12 @@ class ConsoleIssuer:
         return Deferred.fromCoroutine(self._issue(caller, uuid, index, request_id))
 
     async def _visible(self, caller: Caller, uuid: str, rule: Rule) -> Instance:
+        return (await self._judged(caller, uuid, rule))[0]
+
+    async def _judged(
+        self, caller: Caller, uuid: str, rule: Rule, besides: Iterable[Rule] = ()
+    ) -> tuple[Instance, frozenset[str]]:
+        """The instance if the rule lets the caller, and which of all the rules do."""
         absent = NotFound(f"Instance {uuid} could not be found.")
         try:
             instance = await self.driver.instance(uuid)
@@ -109,8 +141,9 @@ class ConsoleIssuer:
             # One text for both, so that the words do not tell them apart.
             raise absent from error
         owner = instance.project_id
-        if await self.policy.allows(rule, caller, owner):
-            return instance
+        allowed = await self.policy.allowed((rule, *besides), caller, owner)
+        if rule in allowed:
+            return instance, allowed
         own = owner is not None and owner == caller.project_id
         if own or await self.policy.allows(Rule.SERVERS_REVEAL, caller, owner):
             raise Forbidden(
@@ -135,8 +168,17 @@ class ConsoleIssuer:
         projects = await self._permitted(Rule.SERVERS_SHOW_PLACE, caller, instances)
         return frozenset(i.uuid for i in instances if i.project_id in projects)
 
+    async def _visible_among(
+        self, caller: Caller, uuids: Collection[str], rule: Rule
+    ) -> frozenset[str]:
+        if not uuids:
+            return frozenset()
+        instances = [i for i in await self.driver.instances() if i.uuid in uuids]
+        projects = await self._permitted(rule, caller, instances)
+        return frozenset(i.uuid for i in instances if i.project_id in projects)
+
     async def _permitted(
-        self, rule: Rule, caller: Caller, instances: Sequence[Instance]
+        self, rule: Rule, caller: Caller, instances: Iterable[Instance]
     ) -> set[str | None]:
         """The projects among the instances' where the rule lets the caller act."""
         # One question at a time: a long list does not keep others from the worker.
@@ -146,7 +188,7 @@ class ConsoleIssuer:
     async def _issue(
         self, caller: Caller, uuid: str, index: int | None, request_id: str
     ) -> IssuedConsole:
-        instance = await self._visible(caller, uuid, Rule.TOKENS_CREATE)
+        instance, allowed = await self._judged(caller, uuid, Rule.TOKENS_CREATE, RIGHTS)
         if not self.enabled:
             raise ConsoleDisabled(
                 "Serial consoles are disabled in this cell; "
@@ -156,9 +198,14 @@ class ConsoleIssuer:
             raise InstanceNotRunning(
                 f"Instance {uuid} is {instance.state.value}; start it, then ask again."
             )
-        held = await self.directory.sessions(uuid) if index is None else []
-        console = choose_console(instance, index, held, caller)
-        issued = await self.authority.issue(instance, console, caller, self.base_url)
+        held: Sequence[LeaseRow] = ()
+        outsiders: Collection[int] = ()
+        if index is None:
+            outsiders = await self.outsiders(instance)
+            held = await self.directory.sessions(uuid)
+        console = choose_console(instance, index, held, caller, outsiders)
+        rights = frozenset(right for rule, right in RIGHTS.items() if rule in allowed)
+        issued = await self.authority.issue(instance, console, caller, self.base_url, rights)
         log.info(
             "Token {token_id} issued to {user_id} for console {index} of {instance_uuid}",
             event="token_issued",
@@ -173,14 +220,23 @@ class ConsoleIssuer:
         return IssuedConsole(url, instance, console, issued.token)
 
 
+_TAKEN = 3
+
+
 def choose_console(
-    instance: Instance, index: int | None, held: Iterable[LeaseRow], caller: Caller
+    instance: Instance,
+    index: int | None,
+    held: Iterable[LeaseRow],
+    caller: Caller,
+    outsiders: Collection[int] = (),
 ) -> Console:
     """The console that a request is about (bug 1425640: the next one that is not in use).
 
     :param index: the one with this index; None takes the first that nobody holds, else
-        one that the caller holds already, so that reloading a dashboard locks nobody out.
+        one that the caller holds already, so that reloading a dashboard locks nobody out,
+        else one whose session has lost its viewer: it yields to whoever comes first.
     :param held: who holds the instance's consoles now.
+    :param outsiders: the indexes of those that somebody outside of the cell holds.
     :raises consoled.errors.Conflict: others hold all of them.
     :raises consoled.errors.NotFound: there is none with that index.
     :raises consoled.errors.BadRequest: there is none at all (nova: console type
@@ -204,12 +260,20 @@ def choose_console(
             f"Instance {instance.uuid} has no serial port; "
             "add a TCP serial port to it, start it again, then ask again."
         )
-    holders = {row.key.index: row.holder for row in held if row.key.console_type == SERIAL}
+    rows = {row.key.index: row for row in held if row.key.console_type == SERIAL}
     own = Holder(caller.user_id, caller.project_id)
-    for wanted in (None, own):
-        for console in usable:
-            if holders.get(console.index) == wanted:
-                return console
+
+    def reluctance(console: Console) -> int:
+        row = rows.get(console.index)
+        if row is None:
+            return _TAKEN if console.index in outsiders else 0
+        if row.holder == own:
+            return 1
+        return 2 if row.lingers else _TAKEN
+
+    best = min(usable, key=reluctance)
+    if reluctance(best) < _TAKEN:
+        return best
     raise Conflict(
         f"Instance {instance.uuid} has no free serial port: all {len(usable)} are in use. "
         "Try again when a session ends, or have one disconnected."

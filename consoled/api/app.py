@@ -24,10 +24,12 @@ from consoled.api.nova import NovaApi
 from consoled.api.requests import check_target
 from consoled.api.routes import Routes
 from consoled.api.sessions import SessionsApi
+from consoled.api.tokens import TokensApi
 from consoled.http.listen import peer_address
 from consoled.http.requestid import REQUEST_ID_HEADER, new_request_id
 from consoled.interfaces import Identity
 from consoled.issuing import ConsoleIssuer
+from consoled.revoking import TokenRegister
 
 log = Logger()
 
@@ -37,6 +39,7 @@ CHALLENGE = 'X-Auth-Token realm="consoled"'
 def make_api(
     identity: Identity,
     issuer: ConsoleIssuer,
+    register: TokenRegister,
     *,
     challenge: str = CHALLENGE,
     source: Callable[[Request], str] | None = None,
@@ -46,6 +49,7 @@ def make_api(
 
     :param identity: says who sends a request.
     :param issuer: does what it asks for.
+    :param register: has the tokens that were issued.
     :param challenge: the ``WWW-Authenticate`` of a 401.
     :param source: a request's client address for the log; by default the peer's.
     :param seconds: a clock that does not step.
@@ -61,6 +65,7 @@ def make_api(
     NovaApi(issuer).mount(routes)
     NativeApi(issuer).mount(routes)
     SessionsApi(issuer).mount(routes)
+    TokensApi(register).mount(routes)
     return ApiResource(app.resource(), faults, source or peer, seconds)
 
 

@@ -80,7 +80,7 @@ class FaultHandler:
             allowed = ", ".join(sorted({"OPTIONS", *(error.valid_methods or ())}))
             request.setHeader("Allow", allowed)
             if request.method == b"OPTIONS":
-                return _no_content(request)
+                return no_content(request)
             error = MethodNotAllowed(f"This route does not know this method; it knows {allowed}.")
         elif isinstance(error, routing.NotFound):
             error = no_such_route()
@@ -95,7 +95,8 @@ class FaultHandler:
         return finish(request, error.status, fault(error.status, str(error), error.fault))
 
 
-def _no_content(request: Request) -> bytes:
+def no_content(request: Request) -> bytes:
+    """The body of an answer that has none, and so no type either."""
     request.setResponseCode(HTTPStatus.NO_CONTENT)
     request.responseHeaders.removeHeader("Content-Type")
     return b""

@@ -12,17 +12,23 @@ What the caller may see, by name; for admins everything. ``status`` is
 
 ``GET /v1/servers/{server_id}/consoles`` 200::
 
-    {"consoles": [{"index": 0, "type": "serial", "in_use": true},
-                  {"index": 1, "type": "serial", "in_use": false}]}
+    {"consoles": [{"index": 0, "type": "serial", "state": "in_use", "in_use": true},
+                  {"index": 1, "type": "serial", "state": "free", "in_use": false}]}
+
+``state`` is ``free``, ``in_use``, ``lingering`` (its session has lost its viewer and yields
+to anybody) or ``held_elsewhere`` (by somebody outside of the cell, as far as the driver
+knows). ``in_use`` is false where a URL opens the console now.
 
 ``POST /v1/servers/{server_id}/consoles/{index}/tokens`` 201, with no body,
 ``{}``, ``{"token": null}`` or ``{"token": {}}``::
 
-    {"token": {"url": "http://.../serial.html?token=...",
+    {"token": {"id": "2c26b46b68ff", "url": "http://.../serial.html?token=...",
                "expires_at": "2026-01-01T00:00:00Z",
                "server_id": "2f9e...", "console_index": 0, "console_type": "serial"}}
 
-The clear token is in this answer only. Where policy shows the place (admins by
+The clear token is in this answer only; ``id`` names it afterwards. ``POST
+/v1/servers/{server_id}/tokens`` is the same for the next console that is free, else the
+caller's own. Where policy shows the place (admins by
 default) a server has ``host``, its compute host, and a console ``host`` and
 ``port``, where it listens.
 """
@@ -31,7 +37,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -40,6 +45,7 @@ from attrs import frozen
 from consoled.api.exchange import Call
 from consoled.api.routes import Routes, instance_id
 from consoled.api.schemas import CREATE_TOKEN
+from consoled.api.views import time_view
 from consoled.auth.policy import Rule
 from consoled.errors import NotFound
 from consoled.issuing import ConsoleIssuer, IssuedConsole
@@ -62,12 +68,11 @@ class NativeApi:
         routes.get("/v1/servers", self.list_servers)
         routes.get(server, self.show_server)
         routes.get(server + "/consoles", self.list_consoles)
-        routes.post(
-            server + "/consoles/{index}/tokens",
-            self.create_token,
-            HTTPStatus.CREATED,
-            CREATE_TOKEN,
-        )
+        for template, handler in (
+            (server + "/consoles/{index}/tokens", self.create_token),
+            (server + "/tokens", self.create_token_of_next),
+        ):
+            routes.post(template, handler, HTTPStatus.CREATED, CREATE_TOKEN)
 
     async def list_servers(self, call: Call) -> Json:
         """All instances that the caller may see."""
@@ -83,14 +88,18 @@ class NativeApi:
     async def list_consoles(self, call: Call, server_id: str) -> Json:
         """The consoles of one instance."""
         instance, placed = await self._visible(call, server_id, Rule.CONSOLES_LIST)
+        # In this order: a session takes its lease before it dials.
+        outsiders = await self.issuer.outsiders(instance)
         held = await self.issuer.directory.sessions(instance.uuid)
-        in_use = {(row.key.console_type, row.key.index) for row in held}
-        return {
-            "consoles": [
-                console_view(c, placed, in_use=(c.type, c.index) in in_use)
-                for c in instance.consoles
-            ]
-        }
+        rows = {(row.key.console_type, row.key.index): row for row in held}
+
+        def state(console: Console) -> str:
+            row = rows.get((console.type, console.index))
+            if row is not None:
+                return "lingering" if row.lingers else "in_use"
+            return "held_elsewhere" if console.index in outsiders else "free"
+
+        return {"consoles": [console_view(c, placed, state(c)) for c in instance.consoles]}
 
     async def create_token(self, call: Call, server_id: str, index: str) -> Json:
         """A URL for the console of that index."""
@@ -98,6 +107,11 @@ class NativeApi:
         if not _INDEX.fullmatch(index):
             raise NotFound("There is no such console; a console's index is a number from 0 on.")
         issued = await self.issuer.issue(call.caller, uuid, int(index), call.request_id)
+        return {"token": token_view(issued)}
+
+    async def create_token_of_next(self, call: Call, server_id: str) -> Json:
+        """A URL for the next console that is free, else for the caller's own."""
+        issued = await self.issuer.issue(call.caller, instance_id(server_id), None, call.request_id)
         return {"token": token_view(issued)}
 
     async def _visible(self, call: Call, server_id: str, rule: Rule) -> tuple[Instance, bool]:
@@ -120,22 +134,27 @@ def server_view(instance: Instance, placed: bool) -> Json:
     return view | {"host": instance.host} if placed else view
 
 
-def console_view(console: Console, placed: bool, *, in_use: bool) -> Json:
+def console_view(console: Console, placed: bool, state: str) -> Json:
     """A console as JSON.
 
     :param placed: whether the address and port that it listens on are shown.
-    :param in_use: whether a session of this cell holds it now.
+    :param state: who has it now.
     """
-    view: dict[str, Any] = {"index": console.index, "type": console.type, "in_use": in_use}
+    view: dict[str, Any] = {
+        "index": console.index,
+        "type": console.type,
+        "state": state,
+        "in_use": state in ("in_use", "held_elsewhere"),
+    }
     return view | {"host": console.host, "port": console.port} if placed else view
 
 
 def token_view(issued: IssuedConsole) -> Json:
     """An issued token as JSON, the clear token in its URL."""
-    expires = datetime.fromtimestamp(issued.token.expires, UTC)
     return {
+        "id": issued.token.token_id,
         "url": issued.url,
-        "expires_at": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "expires_at": time_view(issued.token.expires),
         "server_id": issued.instance.uuid,
         "console_index": issued.console.index,
         "console_type": issued.console.type,

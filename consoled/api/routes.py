@@ -16,7 +16,7 @@ from klein import Klein
 from twisted.web.server import Request
 
 from consoled.api.exchange import Call, exchange_of
-from consoled.api.faults import encode, finish
+from consoled.api.faults import encode, finish, no_content
 from consoled.api.requests import read_json
 from consoled.api.schemas import Schema, check
 from consoled.errors import NotFound
@@ -70,6 +70,8 @@ class Routes:
             if schema is not None:
                 check(read_json(request), schema)
             result = await handler(Call(exchange.request_id, caller), **values)
+            if status == HTTPStatus.NO_CONTENT:
+                return no_content(request)
             return finish(request, status, encode(result))
 
         rule = template.replace("{", "<").replace("}", ">")

@@ -4,10 +4,12 @@
 
     {"sessions": [{"id": "8c1f...", "server_id": "2f9e...", "console_index": 0,
                    "console_type": "serial", "user_id": "mia", "project_id": "demo",
-                   "since": "2026-01-01T00:00:00Z"}]}
+                   "since": "2026-01-01T00:00:00Z", "state": "open"}]}
 
-The sessions on the instances that the caller may see; for admins all of the
-cell. The id opens nothing; it only names the session.
+``state`` is ``open``, or ``lingering`` while the session waits for its viewer to come back:
+then it yields to anybody who asks for the console. They are the sessions on the instances
+that the caller may see; for admins all of the cell. The id opens nothing; it only names the
+session.
 
 ``DELETE /v1/sessions/{session_id}`` and ``DELETE /v1/servers/{server_id}/sessions``
 202::
@@ -21,7 +23,6 @@ seconds their viewers are closed with 4410 and told why.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -29,8 +30,9 @@ from attrs import frozen
 
 from consoled.api.exchange import Call
 from consoled.api.routes import Routes, instance_id, is_uuid
+from consoled.api.views import time_view
 from consoled.auth.policy import Rule
-from consoled.errors import Forbidden, NotFound
+from consoled.errors import NotFound
 from consoled.issuing import ConsoleIssuer
 from consoled.leasing.values import LeaseRow
 
@@ -54,13 +56,8 @@ class SessionsApi:
     async def list_sessions(self, call: Call) -> Json:
         """The sessions that the caller may see, by instance and console."""
         rows = await self.issuer.directory.sessions()
-        visible = set()
-        for uuid in {row.key.instance_uuid for row in rows}:
-            try:
-                await self.issuer.visible(call.caller, uuid, Rule.SESSIONS_LIST)
-            except (NotFound, Forbidden):
-                continue
-            visible.add(uuid)
+        uuids = {row.key.instance_uuid for row in rows}
+        visible = await self.issuer.visible_among(call.caller, uuids, Rule.SESSIONS_LIST)
         seen = [row for row in rows if row.key.instance_uuid in visible]
         seen.sort(key=lambda row: (row.key.instance_uuid, row.key.index))
         return {"sessions": [session_view(row) for row in seen]}
@@ -70,11 +67,10 @@ class SessionsApi:
         absent = NotFound("There is no such session; it may have ended already.")
         if not is_uuid(session_id):
             raise absent
-        rows = await self.issuer.directory.sessions()
-        row = next((row for row in rows if row.session_id == session_id), None)
-        if row is None:
+        rows = await self.issuer.directory.sessions(session_id=session_id)
+        if not rows:
             raise absent
-        await self.issuer.visible(call.caller, row.key.instance_uuid, Rule.SESSIONS_DELETE)
+        await self.issuer.visible(call.caller, rows[0].key.instance_uuid, Rule.SESSIONS_DELETE)
         return await self._end(call, session_id=session_id)
 
     async def end_sessions_of(self, call: Call, server_id: str) -> Json:
@@ -91,7 +87,6 @@ class SessionsApi:
 
 def session_view(row: LeaseRow) -> Json:
     """A session as JSON."""
-    since = row.since and datetime.fromtimestamp(row.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "id": row.session_id,
         "server_id": row.key.instance_uuid,
@@ -99,5 +94,6 @@ def session_view(row: LeaseRow) -> Json:
         "console_type": row.key.console_type,
         "user_id": row.holder.user_id,
         "project_id": row.holder.project_id,
-        "since": since,
+        "since": row.since and time_view(row.since),
+        "state": "lingering" if row.lingers else "open",
     }

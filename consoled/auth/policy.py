@@ -17,7 +17,7 @@ import enum
 import logging
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from attrs import define, field
@@ -51,6 +51,8 @@ class Rule(enum.StrEnum):
     SERVERS_REVEAL = "consoled:servers:reveal"
     CONSOLES_LIST = "consoled:consoles:list"
     TOKENS_CREATE = "consoled:tokens:create"
+    TOKENS_SHOW = "consoled:tokens:show"
+    TOKENS_DELETE = "consoled:tokens:delete"
     SESSIONS_LIST = "consoled:sessions:list"
     SESSIONS_DELETE = "consoled:sessions:delete"
 
@@ -60,9 +62,12 @@ _SHOW: policy.Operation = {"method": "GET", "path": "/v1/servers/{server_id}"}
 _CONSOLES: policy.Operation = {"method": "GET", "path": "/v1/servers/{server_id}/consoles"}
 _TOKENS: list[policy.Operation] = [
     {"method": "POST", "path": "/v1/servers/{server_id}/consoles/{index}/tokens"},
+    {"method": "POST", "path": "/v1/servers/{server_id}/tokens"},
     {"method": "POST", "path": "/v2/{tenant_id}/servers/{server_id}/get-serial-console"},
     {"method": "POST", "path": "/v3/servers/{server_id}/get-serial-console"},
 ]
+_SHOW_TOKEN: policy.Operation = {"method": "GET", "path": "/v1/tokens/{token_id}"}
+_REVOKE: policy.Operation = {"method": "DELETE", "path": "/v1/tokens/{token_id}"}
 _SESSIONS: policy.Operation = {"method": "GET", "path": "/v1/sessions"}
 _END: list[policy.Operation] = [
     {"method": "DELETE", "path": "/v1/sessions/{session_id}"},
@@ -119,10 +124,23 @@ DEFAULTS: tuple[policy.RuleDefault, ...] = (
         _TOKENS,
     ),
     policy.DocumentedRuleDefault(
+        Rule.TOKENS_SHOW.value,
+        f"rule:{PROJECT_READER} or rule:{ADMIN}",
+        "See for which console a token is, whose it is and until when it is valid.",
+        [_SHOW_TOKEN],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.TOKENS_DELETE.value,
+        f"rule:{PROJECT_MEMBER} or rule:{ADMIN}",
+        "Take a token back before it expires. A session that it has opened goes on.",
+        [_REVOKE],
+    ),
+    policy.DocumentedRuleDefault(
         Rule.SESSIONS_LIST.value,
         f"rule:{PROJECT_READER} or rule:{ADMIN}",
-        "See the sessions on an instance's consoles: who holds which, and since when.",
-        [_SESSIONS, _CONSOLES],
+        "See the sessions on an instance's consoles: who holds which, and since when. Judged "
+        "when a URL is given out, too: its page then names the holder of a busy console.",
+        [_SESSIONS, *_TOKENS],
     ),
     policy.DocumentedRuleDefault(
         Rule.SESSIONS_DELETE.value,
@@ -173,6 +191,15 @@ class PolicyEnforcer:
         """
         return self.worker.run(self._allows, rule, caller, project_id)
 
+    def allowed(
+        self, rules: Collection[str], caller: Caller, project_id: str | None
+    ) -> Deferred[frozenset[str]]:
+        """Those of the rules that let the caller act on something of that project.
+
+        One question for all of them: it costs one way to the worker and back.
+        """
+        return self.worker.run(self._allowed, rules, caller, project_id)
+
     def reload(self) -> Deferred[None]:
         """Reads the file again now (SIGHUP); a bad one leaves the old rules in force.
 
@@ -181,6 +208,11 @@ class PolicyEnforcer:
         return self.worker.run(self._load)
 
     def _allows(self, rule: str, caller: Caller, project_id: str | None) -> bool:
+        return rule in self._allowed((rule,), caller, project_id)
+
+    def _allowed(
+        self, rules: Collection[str], caller: Caller, project_id: str | None
+    ) -> frozenset[str]:
         self._follow_file()
         # An absent key never compares as equal; None would, to the text "None".
         target = {} if project_id is None else {"project_id": project_id}
@@ -190,6 +222,9 @@ class PolicyEnforcer:
         }
         if caller.project_id is not None:
             credentials["project_id"] = caller.project_id
+        return frozenset(rule for rule in rules if self._judge(rule, target, credentials))
+
+    def _judge(self, rule: str, target: dict[str, str], credentials: dict[str, object]) -> bool:
         try:
             return bool(self._enforcer.authorize(str(rule), target, credentials))
         except policy.PolicyNotRegistered:

@@ -67,6 +67,22 @@ class ApiClient:
         """
         return self._list("GET", route, member)
 
+    def get(self, route: str, member: str) -> dict[str, Any]:
+        """The object at a route.
+
+        :raises consoled.cli.failure.Failure: as of :meth:`get_list`.
+        """
+        return self._object("GET", route, member)
+
+    def delete(self, route: str) -> None:
+        """Ends the object at a route.
+
+        :raises consoled.cli.failure.Failure: as of :meth:`get_list`.
+        """
+        answer = self._send("DELETE", route)
+        if not 200 <= answer.status < 300:
+            raise self._refusal("DELETE", route, answer, _decode(answer.body))
+
     def delete_list(self, route: str, member: str) -> list[dict[str, Any]]:
         """The objects that a DELETE ends.
 
@@ -85,9 +101,12 @@ class ApiClient:
 
         :raises consoled.cli.failure.Failure: as of :meth:`get_list`.
         """
-        value = self._member("POST", route, member)
+        return self._object("POST", route, member)
+
+    def _object(self, method: str, route: str, member: str) -> dict[str, Any]:
+        value = self._member(method, route, member)
         if not isinstance(value, dict):
-            raise self._strange("POST", route)
+            raise self._strange(method, route)
         return value
 
     def _member(self, method: str, route: str, member: str) -> Any:

@@ -83,6 +83,10 @@ class Invocation:
         else:
             say(empty, err=True)
 
+    def show_object(self, columns: Sequence[Column], found: Row) -> None:
+        """Prints one object of the API: for people, a table of one line."""
+        self.show(found, table(columns, [found], terminal_width()))
+
 
 pass_invocation = click.make_pass_decorator(Invocation)
 """Gives a command the :class:`Invocation` as its first argument."""

@@ -16,6 +16,7 @@ from consoled.cli.failure import Failure, warn
 from consoled.cli.invocation import FORMATS, Invocation, Outside
 from consoled.cli.server import server
 from consoled.cli.session import session
+from consoled.cli.token import token
 from consoled.errors import ConsoledError
 
 PROGRAM = "consolectl"
@@ -94,7 +95,7 @@ def root(context: click.Context, /, **options: Any) -> None:
     context.obj = Invocation(given, wants_json, outside)
 
 
-for command in (db, server, session, get_serial_console):
+for command in (db, server, session, token, get_serial_console):
     root.add_command(command)
 
 

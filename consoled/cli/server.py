@@ -21,7 +21,7 @@ SERVERS = (
 CONSOLES = (
     Column("index", "INDEX"),
     Column("type", "TYPE"),
-    Column("in_use", "IN USE"),
+    Column("state", "STATE"),
     Column("host", "HOST"),
     Column("port", "PORT"),
 )

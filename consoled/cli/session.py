@@ -16,6 +16,7 @@ SESSIONS = (
     Column("user_id", "USER", shrinks=True),
     Column("project_id", "PROJECT", shrinks=True),
     Column("since", "SINCE"),
+    Column("state", "STATE"),
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 from attrs import Factory, define, field, frozen
 from fakes import FakeAuthority, FakeDirectory, FakeDriver, FakeIdentity
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
@@ -19,7 +20,9 @@ from twisted.web.server import Request, Site
 
 from consoled.api.app import make_api
 from consoled.auth.policy import PolicyEnforcer
+from consoled.interfaces import TokenStore
 from consoled.issuing import ConsoleIssuer
+from consoled.revoking import TokenRegister
 from consoled.workers import InlineWorker
 
 BASE_URL = "http://127.0.0.1:6083/serial.html"
@@ -106,6 +109,8 @@ class ApiClient:
     authority: FakeAuthority = field(factory=FakeAuthority)
     identity: FakeIdentity = field(factory=FakeIdentity)
     directory: FakeDirectory = field(factory=FakeDirectory)
+    store: TokenStore | None = None
+    outsiders: frozenset[int] = frozenset()
     policy_file: Path | None = None
     enabled: bool = True
     key: str | None = "member-key"
@@ -114,15 +119,18 @@ class ApiClient:
     site: Site = field(default=Factory(lambda self: self._make_site(), takes_self=True), init=False)
 
     def _make_site(self) -> Site:
+        policy = PolicyEnforcer(InlineWorker(), self.policy_file)
         issuer = ConsoleIssuer(
             driver=self.driver,
-            policy=PolicyEnforcer(InlineWorker(), self.policy_file),
+            policy=policy,
             authority=self.authority,
             directory=self.directory,
             enabled=self.enabled,
             base_url=BASE_URL,
+            outsiders=lambda instance: succeed(self.outsiders),
         )
-        api = make_api(self.identity, issuer, seconds=self.clock.seconds)
+        register = TokenRegister(policy, self.store)
+        api = make_api(self.identity, issuer, register, seconds=self.clock.seconds)
         return Site(
             api,
             requestFactory=self.request_class,

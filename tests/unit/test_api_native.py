@@ -8,6 +8,8 @@ import pytest
 from api_client import BASE_URL, ApiClient
 from fakes import ABSENT, FOREIGN, OWNERLESS, PORTLESS, STOPPED, WEB_1
 
+from consoled.model import hash_token
+
 SERVER = f"/v1/servers/{WEB_1}"
 TOKENS = f"{SERVER}/consoles/1/tokens"
 
@@ -52,13 +54,14 @@ def test_the_consoles_of_a_server() -> None:
     """A caller sees indexes, an admin the places behind them too."""
     assert ApiClient(key="reader-key").get(f"{SERVER}/consoles").json == {
         "consoles": [
-            {"index": 0, "type": "serial", "in_use": False},
-            {"index": 1, "type": "serial", "in_use": False},
+            {"index": 0, "type": "serial", "state": "free", "in_use": False},
+            {"index": 1, "type": "serial", "state": "free", "in_use": False},
         ]
     }
     assert ApiClient(key="admin-key").get(f"{SERVER}/consoles").json["consoles"][1] == {
         "index": 1,
         "type": "serial",
+        "state": "free",
         "in_use": False,
         "host": "192.0.2.1",
         "port": 10001,
@@ -74,6 +77,7 @@ def test_a_token(body: bytes) -> None:
     assert answer.status == 201
     assert answer.json == {
         "token": {
+            "id": hash_token("clear-token-1")[:12],
             "url": f"{BASE_URL}?token=clear-token-1",
             "expires_at": "2026-01-01T00:00:00Z",
             "server_id": WEB_1,
@@ -82,6 +86,15 @@ def test_a_token(body: bytes) -> None:
         }
     }
     assert client.authority.issued[0].token.index == 1
+
+
+def test_a_token_of_the_next_console() -> None:
+    """Without an index the daemon chooses, and the answer says which console it is."""
+    client = ApiClient()
+    answer = client.post(f"{SERVER}/tokens")
+    assert answer.status == 201
+    assert answer.json["token"]["console_index"] == 0
+    assert answer.json["token"]["url"] == f"{BASE_URL}?token=clear-token-1"
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from api_client import ApiClient
-from fakes import FOREIGN, WEB_1, FakeDirectory
+from attrs import evolve
+from fakes import FOREIGN, WEB_1, FakeDirectory, FakeDriver
 
 from consoled.leasing.values import ConsoleKey, Holder, LeaseRow
 
@@ -25,6 +28,11 @@ def row(session_id: str, uuid: str, index: int = 0, user: str = "mia") -> LeaseR
     )
 
 
+def lingering(one: LeaseRow) -> LeaseRow:
+    """The same, waiting for its viewer."""
+    return evolve(one, lingers=True)
+
+
 def directory() -> FakeDirectory:
     """One session on an own instance, one on another project's."""
     return FakeDirectory([row(MINE, WEB_1), row(THEIRS, FOREIGN)])
@@ -38,6 +46,7 @@ VIEW = {
     "user_id": "mia",
     "project_id": "demo",
     "since": "2026-01-01T00:00:00Z",
+    "state": "open",
 }
 
 
@@ -49,6 +58,36 @@ def test_the_list(key: str, ids: list[str]) -> None:
     sessions = ApiClient(key=key, directory=directory()).get("/v1/sessions").json["sessions"]
     assert [session["id"] for session in sessions] == ids
     assert sessions[0] == VIEW
+
+
+def test_the_list_asks_the_driver_once() -> None:
+    """However many sessions there are, one answer of the driver is enough; for none, none."""
+
+    class Counting(FakeDriver):
+        asked = 0
+
+        def instances(self) -> Any:
+            self.asked += 1
+            return super().instances()
+
+        def instance(self, uuid: str) -> Any:
+            raise AssertionError("asked for each one")
+
+    driver = Counting()
+    rows = [row(MINE, WEB_1), row(THEIRS, FOREIGN), row(MINE, WEB_1, 1)]
+    client = ApiClient(key="admin-key", driver=driver, directory=FakeDirectory(rows))
+    assert len(client.get("/v1/sessions").json["sessions"]) == 3
+    assert driver.asked == 1
+    client = ApiClient(driver=driver)
+    assert client.get("/v1/sessions").json == {"sessions": []}
+    assert driver.asked == 1
+
+
+def test_a_lingering_session() -> None:
+    """A session that waits for its viewer is listed as such."""
+    client = ApiClient(directory=FakeDirectory([lingering(row(MINE, WEB_1))]))
+    (session,) = client.get("/v1/sessions").json["sessions"]
+    assert session == VIEW | {"state": "lingering"}
 
 
 def test_ending_one() -> None:
@@ -90,10 +129,22 @@ def test_refusals(key: str | None, path: str, status: int) -> None:
     assert client.directory.requests == []
 
 
-def test_consoles_in_use() -> None:
-    """The list of consoles says which are in use."""
-    consoles = ApiClient(directory=directory()).get(f"/v1/servers/{WEB_1}/consoles").json
-    assert [console["in_use"] for console in consoles["consoles"]] == [True, False]
+@pytest.mark.parametrize(
+    ("rows", "outsiders", "states"),
+    [
+        ([row(MINE, WEB_1)], set(), [("in_use", True), ("free", False)]),
+        ([lingering(row(MINE, WEB_1))], set(), [("lingering", False), ("free", False)]),
+        ([], {0}, [("held_elsewhere", True), ("free", False)]),
+        ([row(MINE, WEB_1)], {0, 1}, [("in_use", True), ("held_elsewhere", True)]),
+    ],
+)
+def test_consoles_in_use(
+    rows: list[LeaseRow], outsiders: set[int], states: list[tuple[str, bool]]
+) -> None:
+    """The list of consoles says who has each: what yields to anybody is not in use."""
+    client = ApiClient(directory=FakeDirectory(rows), outsiders=frozenset(outsiders))
+    consoles = client.get(f"/v1/servers/{WEB_1}/consoles").json["consoles"]
+    assert [(console["state"], console["in_use"]) for console in consoles] == states
 
 
 def test_the_next_free_console() -> None:
@@ -109,6 +160,30 @@ def test_an_own_console_again() -> None:
     client = ApiClient(directory=held)
     client.post(f"/v3/servers/{WEB_1}/get-serial-console", b"")
     assert [issued.token.index for issued in client.authority.issued] == [1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "outsiders", "index"),
+    [
+        ([lingering(row(MINE, WEB_1, 0, "zoe"))], set(), 1),
+        ([lingering(row(MINE, WEB_1, 0, "zoe")), row(THEIRS, WEB_1, 1, "mia")], set(), 1),
+        ([row(MINE, WEB_1, 0, "zoe"), lingering(row(THEIRS, WEB_1, 1, "zoe"))], set(), 1),
+        ([lingering(row(MINE, WEB_1, 0, "zoe"))], {1}, 0),
+        ([], {0}, 1),
+    ],
+)
+def test_the_order_of_choice(rows: list[LeaseRow], outsiders: set[int], index: int) -> None:
+    """First what nobody has, then the caller's own, then what has lost its viewer."""
+    client = ApiClient(directory=FakeDirectory(rows), outsiders=frozenset(outsiders))
+    assert client.post(f"/v3/servers/{WEB_1}/get-serial-console", b"").status == 202
+    assert [issued.token.index for issued in client.authority.issued] == [index]
+
+
+def test_a_console_in_the_hands_of_an_outsider_is_not_free() -> None:
+    """Where outsiders and others have all of them: 409, as if sessions had them."""
+    held = FakeDirectory([row(MINE, WEB_1, 0, "zoe")])
+    client = ApiClient(directory=held, outsiders=frozenset({1}))
+    assert client.post(f"/v3/servers/{WEB_1}/get-serial-console", b"").status == 409
 
 
 def test_no_free_console() -> None:

@@ -31,11 +31,25 @@ def server(uuid: str, name: str, project: str | None = "demo") -> dict[str, Any]
 SERVERS = [server(ONE, "web-1"), server(TWO, "twin"), server(THREE, "twin", "other")]
 CONSOLES = [{"index": 0, "type": "serial"}, {"index": 1, "type": "serial"}]
 TOKEN = {
+    "id": "2c26b46b68ff",
     "url": CONSOLE_URL,
     "expires_at": "2026-01-01T00:00:00Z",
     "server_id": ONE,
     "console_index": 1,
     "console_type": "serial",
+}
+
+
+RECORD = {
+    "id": "2c26b46b68ff",
+    "server_id": ONE,
+    "console_index": 1,
+    "console_type": "serial",
+    "user_id": "mia",
+    "project_id": "demo",
+    "created_at": "2025-12-31T23:50:00Z",
+    "expires_at": "2026-01-01T00:00:00Z",
+    "used": False,
 }
 
 
@@ -50,6 +64,9 @@ def api() -> FakeApi:
                 {"serial_console": {"url": CONSOLE_URL}},
             ),
             f"POST /v1/servers/{ONE}/consoles/1/tokens": (201, {"token": TOKEN}),
+            f"POST /v1/servers/{ONE}/tokens": (201, {"token": TOKEN | {"console_index": 0}}),
+            "GET /v1/tokens/2c26b46b68ff": (200, {"token": RECORD}),
+            "DELETE /v1/tokens/2c26b46b68ff": (204, b""),
         }
     )
 
@@ -161,6 +178,66 @@ def test_get_serial_console_by_index(api: FakeApi) -> None:
     words = ["get-serial-console", "web-1", "--index", "1"]
     assert ask(words, api).stdout == f"{CONSOLE_URL}\n"
     assert json.loads(ask([*words, "--format", "json"], api).stdout) == TOKEN
+
+
+@pytest.mark.parametrize(("words", "index"), [([], "0"), (["--index", "1"], "1")])
+def test_token_issue(api: FakeApi, words: list[str], index: str) -> None:
+    """A table with the token's id, its end and its URL; without --index the daemon chooses."""
+    result = ask(["token", "issue", "web-1", *words], api)
+    assert (result.exit_code, result.stderr) == (0, "")
+    heading, line = result.stdout.splitlines()
+    assert heading.split() == ["ID", "SERVER", "CONSOLE", "EXPIRES", "URL"]
+    assert line.split() == ["2c26b46b68ff", ONE, index, "2026-01-01T00:00:00Z", CONSOLE_URL]
+
+
+def test_token_issue_as_json(api: FakeApi) -> None:
+    """For scripts it is the API's token object."""
+    words = ["token", "issue", ONE, "--index", "1", "--format", "json"]
+    assert json.loads(ask(words, api).stdout) == TOKEN
+
+
+@pytest.mark.parametrize("prefix", ["2c26b46b68ff", "2C26B46B68FF"])
+def test_token_show(api: FakeApi, prefix: str) -> None:
+    """What a token is for, by its id as logs have it."""
+    result = ask(["token", "show", prefix], api)
+    heading, line = result.stdout.splitlines()
+    assert heading.split() == [
+        *("ID", "SERVER", "CONSOLE", "USER", "PROJECT", "CREATED", "EXPIRES", "USED")
+    ]
+    assert line.split() == [
+        *("2c26b46b68ff", ONE, "1", "mia", "demo"),
+        *("2025-12-31T23:50:00Z", "2026-01-01T00:00:00Z", "no"),
+    ]
+    assert json.loads(ask(["token", "show", prefix, "--format", "json"], api).stdout) == RECORD
+
+
+def test_token_revoke(api: FakeApi) -> None:
+    """One line says that it is done."""
+    result = ask(["token", "revoke", "2c26b46b68ff"], api)
+    assert (result.exit_code, result.stdout) == (0, "Token 2c26b46b68ff is revoked.\n")
+    assert api.sent[-1].method == "DELETE"
+    words = ["token", "revoke", "2c26b46b68ff", "--format", "json"]
+    assert json.loads(ask(words, api).stdout) == {"id": "2c26b46b68ff"}
+
+
+def test_token_revoke_that_is_refused(api: FakeApi) -> None:
+    """What the API says is the error, with exit status 1."""
+    fault = {"itemNotFound": {"code": 404, "message": "Token x could not be found."}}
+    api.answers["DELETE /v1/tokens/2c26b46b68ff"] = (404, fault)
+    result = ask(["token", "revoke", "2c26b46b68ff"], api)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "consolectl: Token x could not be found. (404)\n"
+
+
+@pytest.mark.parametrize("command", ["show", "revoke"])
+@pytest.mark.parametrize("typed", ["2c26b46b68f", "c" * 65, "k8_uB2TLz", CONSOLE_URL])
+def test_what_is_no_token_s_id_is_not_sent(api: FakeApi, command: str, typed: str) -> None:
+    """Somebody who gives the token itself is told so; it goes nowhere, the error included."""
+    result = ask(["token", command, typed], api)
+    assert result.exit_code == 2
+    assert "12 or more hex digits" in result.stderr
+    assert typed not in result.output
+    assert api.sent == []
 
 
 def test_another_console_type(api: FakeApi) -> None:

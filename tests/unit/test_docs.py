@@ -18,6 +18,7 @@ from consoled.api.native import NativeApi
 from consoled.api.nova import NovaApi
 from consoled.api.routes import Routes
 from consoled.api.sessions import SessionsApi
+from consoled.api.tokens import TokensApi
 from consoled.compute.inventory import parse_inventory
 from consoled.log import FIELDS
 from consoled.options import list_opts, load
@@ -118,6 +119,7 @@ def test_every_route_is_documented() -> None:
     NovaApi(cast(Any, None)).mount(routes)
     NativeApi(cast(Any, None)).mount(routes)
     SessionsApi(cast(Any, None)).mount(routes)
+    TokensApi(cast(Any, None)).mount(routes)
     rules = [
         f"{method} {rule.rule.replace('<', '{').replace('>', '}')}"
         for rule in app.url_map.iter_rules()

@@ -266,3 +266,32 @@ def test_cancelling_reaches_the_driver() -> None:
     request.cancel()
     assert driver.cancelled == 1
     assert not authority.issued
+
+
+@pytest.mark.parametrize(
+    ("caller", "overrides", "rights"),
+    [
+        (MEMBER, "", {"see_holder"}),
+        (ADMIN, "", {"see_holder"}),
+        (MEMBER, '"consoled:sessions:list": "role:admin"', set()),
+        (ADMIN, '"consoled:sessions:list": "role:admin"', {"see_holder"}),
+        (READER, '"consoled:tokens:create": "@"', {"see_holder"}),
+    ],
+)
+def test_rights_are_judged_at_issue(
+    tmp_path: Path, caller: Caller, overrides: str, rights: set[str]
+) -> None:
+    """A token carries what policy allows its caller then; a WebSocket has no roles to judge."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(overrides or "{}")
+    assert issue(make_issuer(policy_file=policy), caller, WEB_1).token.rights == rights
+
+
+def test_visible_among() -> None:
+    """Of several instances, those that are there and that the rule lets the caller act on."""
+    issuer = make_issuer()
+    uuids = {WEB_1, STOPPED, FOREIGN, OWNERLESS, ABSENT}
+    among = result(issuer.visible_among(MEMBER, uuids, Rule.SESSIONS_LIST))
+    assert among == {WEB_1, STOPPED}
+    assert result(issuer.visible_among(ADMIN, uuids, Rule.SESSIONS_LIST)) == uuids - {ABSENT}
+    assert result(issuer.visible_among(ROLELESS, uuids, Rule.SESSIONS_LIST)) == set()

@@ -33,8 +33,14 @@ MEMBER = Caller("mia", "demo", frozenset({"member"}))
 READER = Caller("ron", "demo", frozenset({"reader"}))
 NOBODY = Caller("ned", "demo", frozenset())
 
-READ = (Rule.SERVERS_LIST, Rule.SERVERS_SHOW, Rule.CONSOLES_LIST, Rule.SESSIONS_LIST)
-WRITE = (Rule.TOKENS_CREATE, Rule.SESSIONS_DELETE)
+READ = (
+    Rule.SERVERS_LIST,
+    Rule.SERVERS_SHOW,
+    Rule.CONSOLES_LIST,
+    Rule.TOKENS_SHOW,
+    Rule.SESSIONS_LIST,
+)
+WRITE = (Rule.TOKENS_CREATE, Rule.TOKENS_DELETE, Rule.SESSIONS_DELETE)
 OPERATE = (Rule.SERVERS_SHOW_PLACE,)
 
 
@@ -86,6 +92,15 @@ def test_default_rules_in_the_project(caller: Caller, allowed: set[Rule]) -> Non
     """Each role may do what its documentation says in the instance's project, and no more."""
     rules = enforcer()
     assert {rule for rule in Rule if allows(rules, rule, caller, "demo")} == allowed
+
+
+@pytest.mark.parametrize("caller", [ADMIN, MEMBER, READER, NOBODY])
+@pytest.mark.parametrize("project", ["demo", "other", None])
+def test_rules_asked_together(caller: Caller, project: str | None) -> None:
+    """One question about all rules is answered as one question each."""
+    rules = enforcer()
+    together = result(rules.allowed(tuple(Rule), caller, project))
+    assert together == {rule for rule in Rule if allows(rules, rule, caller, project)}
 
 
 @pytest.mark.parametrize("project", ["other", None, "None", ""])
