@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver, Logger, globalLogPublisher
 
 from consoled.api.app import make_api
 from consoled.api.faults import fault
@@ -21,10 +21,10 @@ from consoled.compute.libvirt.thread import DaemonThread
 from consoled.compute.occupancy import Occupancy
 from consoled.compute.static import StaticDriver
 from consoled.db import schema
-from consoled.db.database import CellDatabase
 from consoled.db.engine import make_engine
 from consoled.db.foreign import refuse_readable_nova
 from consoled.db.registration import ConsoleRegistrar
+from consoled.db.threads import DatabaseThreads
 from consoled.errors import ConfigError, ConsoledError
 from consoled.http.channel import BoundedSite, Refusal
 from consoled.http.listen import EitherFactory, bind
@@ -32,6 +32,9 @@ from consoled.http.tls import SwappableContext, TLSSettings
 from consoled.interfaces import ConsoleDriver
 from consoled.issuing import ConsoleIssuer
 from consoled.leasing.cell import CellLeases
+from consoled.metrics.health import Readiness
+from consoled.metrics.meters import Meters, MonitoringListener
+from consoled.metrics.reading import reader
 from consoled.proxy.book import SessionBook
 from consoled.proxy.forwarded import TrustedProxies
 from consoled.proxy.limits import SessionLimits
@@ -49,6 +52,7 @@ from consoled.proxy.website import (
 )
 from consoled.proxy.websocket import ConsoleSocketFactory, PingRules
 from consoled.reaper import Reaper
+from consoled.recording.parts import RecordingParts, recording_key
 from consoled.replicas.dialling import replica_endpoints
 from consoled.replicas.hops import Hops
 from consoled.replicas.tickets import TicketOffice
@@ -75,6 +79,7 @@ def check(settings: Settings) -> None:
     PolicyEnforcer(InlineWorker(), settings.oslo_policy.policy_file)
     refuse_readable_nova(make_engine(settings.database.connection))
     check_backend(settings)
+    recording_key(settings)
     Layout.of(settings.serial_console.base_url)
 
 
@@ -121,37 +126,45 @@ class _Composer:
         self.driver = self.tokens.driver
         self.policy_worker = ThreadWorker(reactor, "policy", 1)
         self.policy = PolicyEnforcer(self.policy_worker, settings.oslo_policy.policy_file)
+        self.recording_key = recording_key(settings)
         engine = make_engine(settings.database.connection)
         refuse_readable_nova(engine)
         self.keys_made = ensure_keys_file(settings.api.keys_file)
         self.identity = StaticIdentity.open(settings.api.keys_file, self.files_worker)
         schema.prepare(engine)
         engine.dispose()
-        writers = 1 if engine.dialect.name == "sqlite" else 8
-        self.database_worker = ThreadWorker(reactor, "database", writers)
-        self.database = CellDatabase(engine, self.database_worker)
+        self.database_threads = DatabaseThreads.of(engine, reactor)
+        self.sessions = SessionBook()
+        self.meters = Meters(reactor, reader(self.sessions.find), globalLogPublisher)
+        self.database = self.meters.timed(self.database_threads.database)
         kept = DatabaseAuthority(
             self.database,
             settings.consoleauth.token_ttl,
             self.driver.name,
             settings.consoleauth.single_use,
         )
-        self.authority = self.tokens.authority(kept)
+        self.authority = self.meters.counted(self.tokens.authority(kept))
+        self.recordings = RecordingParts.of(
+            settings, reactor, self.database, self.policy, self.recording_key
+        )
         own = settings.default.console_tokens_backend == "database"
         self.register = TokenRegister(self.policy, kept if own else None)
         self.registrar = ConsoleRegistrar(self.database, self.driver.name)
         self.trusted = TrustedProxies(settings.proxy.trusted_proxies)
-        self.sessions = SessionBook()
         self.leases = CellLeases(
             database=self.database,
+            beats=self.meters.timed(self.database_threads.database.urgent),
             cell=settings.cell,
             url=settings.proxy.replica_url or "",
             clock=reactor,
             end=self.sessions.end,
+            lose=self.sessions.lose,
+            saw=lambda living: self.hops.keep(living),
         )
         self.hops = Hops(
             leases=self.leases,
             tickets=TicketOffice(self.database, lambda: self.leases.replica_id),
+            own_url=settings.proxy.replica_url or "",
             endpoint=replica_endpoints(reactor, settings.proxy.replica_ca),
             clock=reactor,
         )
@@ -168,16 +181,17 @@ class _Composer:
         reaper = Reaper(
             self.database, lambda: Deferred.fromCoroutine(self._console_hosts()), self.reactor
         )
-        return Cell(
+        cell = Cell(
             name=self.settings.cell,
             reactor=self.reactor,
             observer=observer,
             listeners=listeners,
             driver=self.driver,
             parts=[
-                Part(lambda: None, self.database.stop),
-                Part(self.database_worker.start, self.database_worker.stop),
+                *self._monitoring(draining=lambda: not cell.running),
+                Part(self.database_threads.start, self.database_threads.stop),
                 *self.tokens.parts,
+                *self.recordings.parts,
                 Part(self.leases.start, self.leases.stop),
                 Part(lambda: None, self.hops.end_all),
                 Part(self.files_worker.start, self.files_worker.stop),
@@ -187,6 +201,23 @@ class _Composer:
             sessions=self.sessions,
             reloads=self._reloads(public, upgrades),
         )
+        return cell
+
+    def _monitoring(self, draining: Callable[[], bool]) -> list[Part]:
+        """What starts first and stops last: the drain is looked at too."""
+        group, most = self.settings.metrics, self.settings.proxy.max_sessions
+        if group.port is None:
+            return self.meters.parts
+        readiness = Readiness(
+            database=self.database,
+            clock=self.reactor,
+            draining=draining,
+            registered=lambda: self.leases.replica_id is not None,
+            full=lambda: self.sessions.full(most),
+            lag=lambda: self.meters.lag.worst,
+        )
+        site, sock = self.meters.site(readiness), bind(group.listen, group.port)
+        return [MonitoringListener(self.reactor, sock, site).part, *self.meters.parts]
 
     def _driver(self) -> ConsoleDriver:
         settings = self.settings
@@ -237,11 +268,10 @@ class _Composer:
 
     def _upgrades(self) -> Upgrades:
         proxy, tokens = self.settings.proxy, self.settings.consoleauth
-        transport = TCPTransport(self.reactor, proxy.connect_timeout)
+        transport = self.meters.timed_dials(TCPTransport(self.reactor, proxy.connect_timeout))
         opener = Opener(
             driver=self.driver,
             leases=self.leases,
-            authority=self.authority,
             registrar=self.registrar,
             ports=self.driver,
             transport=transport,
@@ -251,6 +281,7 @@ class _Composer:
         reception = Reception(
             opener=opener,
             driver=self.driver,
+            authority=self.authority,
             clock=self.reactor,
             sessions=self.sessions,
             limits=SessionLimits(
@@ -292,6 +323,7 @@ class _Composer:
                 self.register,
                 source=lambda request: client_address(self.trusted, request),
                 seconds=self.reactor.seconds,
+                recordings=self.recordings.store,
             ),
             self.reactor,
             Refusal(b"application/json", fault),

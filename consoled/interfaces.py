@@ -212,8 +212,13 @@ class Leases(Protocol):
     def release(self, lease: Lease) -> Deferred[None]:
         """Gives it back; called after the backend socket is closed."""
 
-    def linger(self, lease: Lease, waits: bool) -> Deferred[None]:
-        """Notes for the whole cell whether its session waits for a viewer to come back."""
+    def note(
+        self, lease: Lease, session_id: str, holder: Holder, lingers: bool
+    ) -> Deferred[None]:
+        """Tells the whole cell which session has the console now.
+
+        :param lingers: whether it waits for its viewer, and yields to anybody.
+        """
 
     def elsewhere(
         self, instance_uuid: str | None, index: int, session_id: str | None

@@ -13,6 +13,9 @@ from attrs import field, frozen
 SERIAL = "serial"
 """The console type of a serial port, nova's word."""
 
+OBSERVER = "observer"
+"""The role of a token (``options["role"]``) that lets its user watch; others write."""
+
 NO_GENERATION = 0
 """The generation of a token that is not bound to one; real ones begin at 1."""
 
@@ -163,6 +166,11 @@ class ConsoleAuthToken:
     def rights(self) -> frozenset[str]:
         """What policy allowed its user when it was issued (``options["rights"]``)."""
         return frozenset(str(self.options.get("rights", "")).split())
+
+    @property
+    def observes(self) -> bool:
+        """Whether it lets its user watch only."""
+        return self.options.get("role") == OBSERVER
 
     @property
     def token_id(self) -> str:

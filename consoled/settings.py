@@ -174,8 +174,8 @@ class Proxy:
 
     connect_timeout: float = 10.0
     stall_timeout: float = 15.0
-    ping_interval: float = 15.0
-    ping_timeout: float = 15.0
+    ping_interval: float = 12.0
+    ping_timeout: float = 12.0
     max_sessions: int = 5000
     trusted_proxies: tuple[str, ...] = ()
     linger: float = 30.0
@@ -184,10 +184,41 @@ class Proxy:
 
 
 @frozen
+class Recording:
+    """``[recording]``: how sessions are recorded where ``[serial_console] record`` is on.
+
+    :ivar mode: ``strict`` ends a session that cannot be recorded, ``best_effort`` does not.
+    :ivar input: whether input that the guest echoes is recorded too.
+    :ivar headroom: bytes of the disk that recordings leave free.
+    :ivar keep_days: days after its end that a recording is kept; 0 is without end.
+    :ivar keep_bytes: bytes that the recordings of a host may take; 0 is without bound.
+    :ivar key_file: the key of the recordings' hash chains, or None.
+    """
+
+    mode: str = "strict"
+    input: bool = False
+    headroom: int = 268_435_456
+    keep_days: float = 0.0
+    keep_bytes: int = 0
+    key_file: Path | None = None
+
+
+@frozen
 class OsloPolicy:
     """``[oslo_policy]``: a file of overridden rules, or None."""
 
     policy_file: Path | None = None
+
+
+@frozen
+class Metrics:
+    """``[metrics]``: the listener for a monitoring system.
+
+    :ivar port: 0 takes a free one; None is no listener.
+    """
+
+    listen: str = "127.0.0.1"
+    port: int | None = 9184
 
 
 @frozen
@@ -207,4 +238,6 @@ class Settings:
     libvirt: Libvirt = Libvirt()
     static: Static = Static()
     proxy: Proxy = Proxy()
+    recording: Recording = Recording()
     oslo_policy: OsloPolicy = OsloPolicy()
+    metrics: Metrics = Metrics()

@@ -114,9 +114,11 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     from consoled.composition import compose, make_state_folder
+    from consoled.http import turning
 
     # A wall clock that steps back would stop every timer (Twisted's issue 2424).
     setattr(reactor, "seconds", time.monotonic)  # noqa: B010  # a method to mypy
+    turning.install(reactor)
     log.adopt_standard_logging()
     settings = options["settings"]
     try:

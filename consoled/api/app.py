@@ -21,6 +21,7 @@ from consoled.api.exchange import Exchange, attach, exchange_of, global_request_
 from consoled.api.faults import FaultHandler
 from consoled.api.native import NativeApi
 from consoled.api.nova import NovaApi
+from consoled.api.recordings import RecordingsApi
 from consoled.api.requests import check_target
 from consoled.api.routes import Routes
 from consoled.api.sessions import SessionsApi
@@ -29,6 +30,7 @@ from consoled.http.listen import peer_address
 from consoled.http.requestid import REQUEST_ID_HEADER, new_request_id
 from consoled.interfaces import Identity
 from consoled.issuing import ConsoleIssuer
+from consoled.recording.store import RecordingStore
 from consoled.revoking import TokenRegister
 
 log = Logger()
@@ -44,6 +46,7 @@ def make_api(
     challenge: str = CHALLENGE,
     source: Callable[[Request], str] | None = None,
     seconds: Callable[[], float] = time.monotonic,
+    recordings: RecordingStore | None = None,
 ) -> IResource:
     """The whole API, to be the root of a site.
 
@@ -53,6 +56,7 @@ def make_api(
     :param challenge: the ``WWW-Authenticate`` of a 401.
     :param source: a request's client address for the log; by default the peer's.
     :param seconds: a clock that does not step.
+    :param recordings: what was recorded; None leaves its routes away.
     """
     faults = FaultHandler(challenge)
     app = Klein()
@@ -66,6 +70,8 @@ def make_api(
     NativeApi(issuer).mount(routes)
     SessionsApi(issuer).mount(routes)
     TokensApi(register).mount(routes)
+    if recordings is not None:
+        RecordingsApi(recordings).mount(routes)
     return ApiResource(app.resource(), faults, source or peer, seconds)
 
 

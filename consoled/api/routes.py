@@ -18,13 +18,14 @@ from twisted.web.server import Request
 from consoled.api.exchange import Call, exchange_of
 from consoled.api.faults import encode, finish, no_content
 from consoled.api.requests import read_json
-from consoled.api.schemas import Schema, check
-from consoled.errors import NotFound
+from consoled.api.schemas import Schema, check, shown
+from consoled.errors import BadRequest, NotFound
 from consoled.interfaces import Identity
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Handler = Callable[..., Awaitable[Mapping[str, Any]]]
+Sender = Callable[..., Awaitable[bytes]]
 
 
 @frozen
@@ -43,6 +44,32 @@ class Routes:
         :param handler: ``async handler(call, **values of the template)``.
         """
         self._add("GET", template, handler, HTTPStatus.OK, None)
+
+    def search(self, template: str, handler: Handler) -> None:
+        """As :meth:`get`, of a template that takes a query.
+
+        :param handler: ``async handler(call, query, **values of the template)``; what is in
+            the query is for it to judge.
+        """
+
+        async def endpoint(request: Request, **values: str) -> bytes:
+            call = await self._call(request, template)
+            result = await handler(call, query_of(request), **values)
+            return finish(request, HTTPStatus.OK, encode(result))
+
+        self._route("GET", template, endpoint)
+
+    def send(self, template: str, sender: Sender) -> None:
+        """``GET`` of a template whose answer is not JSON.
+
+        :param sender: ``async sender(call, request, **values of the template)`` sets status and
+            headers; it gives the body, or the end of one that it has written itself.
+        """
+
+        async def endpoint(request: Request, **values: str) -> bytes:
+            return await sender(await self._call(request, template), request, **values)
+
+        self._route("GET", template, endpoint)
 
     def post(self, template: str, handler: Handler, status: int, schema: Schema) -> None:
         """``POST`` of a template.
@@ -63,19 +90,42 @@ class Routes:
         self, method: str, template: str, handler: Handler, status: int, schema: Schema | None
     ) -> None:
         async def endpoint(request: Request, **values: str) -> bytes:
-            exchange = exchange_of(request)
-            exchange.route = template
-            caller = await self.identity.authenticate(request.requestHeaders)
-            exchange.caller = caller
+            call = await self._call(request, template)
             if schema is not None:
                 check(read_json(request), schema)
-            result = await handler(Call(exchange.request_id, caller), **values)
+            result = await handler(call, **values)
             if status == HTTPStatus.NO_CONTENT:
                 return no_content(request)
             return finish(request, status, encode(result))
 
+        self._route(method, template, endpoint)
+
+    async def _call(self, request: Request, template: str) -> Call:
+        exchange = exchange_of(request)
+        exchange.route = template
+        caller = await self.identity.authenticate(request.requestHeaders)
+        exchange.caller = caller
+        return Call(exchange.request_id, caller)
+
+    def _route(self, method: str, template: str, endpoint: Sender) -> None:
         rule = template.replace("{", "<").replace("}", ">")
         self.app.route(rule, methods=[method], endpoint=f"{method} {template}")(endpoint)
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """The parameters of a request's query.
+
+    :raises consoled.errors.BadRequest: one stands there twice, or is not UTF-8 text.
+    """
+    found: dict[str, str] = {}
+    for name, values in (request.args or {}).items():
+        try:
+            key, [value] = name.decode(), [value.decode() for value in values]
+        except ValueError as error:
+            what = shown(name.decode(errors="replace"))
+            raise BadRequest(f"The query's {what} must stand there once, as UTF-8 text.") from error
+        found[key] = value
+    return found
 
 
 def is_uuid(text: str) -> bool:

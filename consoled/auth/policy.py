@@ -19,13 +19,15 @@ import sys
 import textwrap
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 from oslo_config import cfg
 from oslo_policy import policy
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from consoled.auth.decisions import Decisions, lasting
 from consoled.auth.policy_file import judge, read_policy_file
 from consoled.errors import ConfigError, Unavailable
 from consoled.interfaces import Worker
@@ -55,6 +57,9 @@ class Rule(enum.StrEnum):
     TOKENS_DELETE = "consoled:tokens:delete"
     SESSIONS_LIST = "consoled:sessions:list"
     SESSIONS_DELETE = "consoled:sessions:delete"
+    RECORDINGS_LIST = "consoled:recordings:list"
+    RECORDINGS_SHOW = "consoled:recordings:show"
+    RECORDINGS_DELETE = "consoled:recordings:delete"
 
 
 _LIST: policy.Operation = {"method": "GET", "path": "/v1/servers"}
@@ -73,6 +78,12 @@ _END: list[policy.Operation] = [
     {"method": "DELETE", "path": "/v1/sessions/{session_id}"},
     {"method": "DELETE", "path": "/v1/servers/{server_id}/sessions"},
 ]
+_RECORDINGS: list[policy.Operation] = [
+    {"method": "GET", "path": "/v1/recordings"},
+    {"method": "GET", "path": "/v1/recordings/{recording_id}"},
+]
+_CONTENT: policy.Operation = {"method": "GET", "path": "/v1/recordings/{recording_id}/content"}
+_DELETE_RECORDING: policy.Operation = {"method": "DELETE", "path": "/v1/recordings/{recording_id}"}
 
 DEFAULTS: tuple[policy.RuleDefault, ...] = (
     policy.RuleDefault(ADMIN, "role:admin", "An operator: acts on every project."),
@@ -148,6 +159,25 @@ DEFAULTS: tuple[policy.RuleDefault, ...] = (
         "Disconnect a session, or all of an instance.",
         _END,
     ),
+    policy.DocumentedRuleDefault(
+        Rule.RECORDINGS_LIST.value,
+        f"rule:{PROJECT_READER} or rule:{ADMIN}",
+        "See which sessions were recorded: whose, on which instance, when. A recording belongs "
+        "to the project that its instance belonged to.",
+        _RECORDINGS,
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.RECORDINGS_SHOW.value,
+        f"rule:{PROJECT_MEMBER} or rule:{ADMIN}",
+        "Read a recording: everything that its session showed.",
+        [_CONTENT],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.RECORDINGS_DELETE.value,
+        f"rule:{ADMIN}",
+        "Delete a recording. By default not for those whom it may show.",
+        [_DELETE_RECORDING],
+    ),
 )
 
 _IMPLIED = {"admin": ("member", "reader"), "member": ("reader",)}
@@ -177,6 +207,7 @@ class PolicyEnforcer:
     worker: Worker
     policy_file: Path | None = None
     _enforcer: policy.Enforcer = field(init=False, repr=False)
+    _decisions: Decisions = field(init=False, repr=False)
     _stamp: tuple[int, ...] | None = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -189,15 +220,20 @@ class PolicyEnforcer:
         :param project_id: the owner's, or None where nobody owns it: then no
             comparison with ``%(project_id)s`` holds.
         """
-        return self.worker.run(self._allows, rule, caller, project_id)
+        return self.allowed((rule,), caller, project_id).addCallback(lambda found: rule in found)
 
     def allowed(
         self, rules: Collection[str], caller: Caller, project_id: str | None
     ) -> Deferred[frozenset[str]]:
         """Those of the rules that let the caller act on something of that project.
 
-        One question for all of them: it costs one way to the worker and back.
+        One question for all of them: it costs one way to the worker and back, or none where
+        no file is followed and the same was asked before.
         """
+        if self.policy_file is None:
+            known = {rule: self._decisions.known((rule, caller, project_id)) for rule in rules}
+            if None not in known.values():
+                return succeed(frozenset(rule for rule, decision in known.items() if decision))
         return self.worker.run(self._allowed, rules, caller, project_id)
 
     def reload(self) -> Deferred[None]:
@@ -206,9 +242,6 @@ class PolicyEnforcer:
         :raises consoled.errors.ConfigError: why the old rules stay.
         """
         return self.worker.run(self._load)
-
-    def _allows(self, rule: str, caller: Caller, project_id: str | None) -> bool:
-        return rule in self._allowed((rule,), caller, project_id)
 
     def _allowed(
         self, rules: Collection[str], caller: Caller, project_id: str | None
@@ -222,7 +255,15 @@ class PolicyEnforcer:
         }
         if caller.project_id is not None:
             credentials["project_id"] = caller.project_id
-        return frozenset(rule for rule in rules if self._judge(rule, target, credentials))
+        allowed = set()
+        for rule in rules:
+            decision = self._decisions.known((rule, caller, project_id))
+            if decision is None:
+                decision = self._judge(rule, target, credentials)
+                self._decisions.note((rule, caller, project_id), decision)
+            if decision:
+                allowed.add(rule)
+        return frozenset(allowed)
 
     def _judge(self, rule: str, target: dict[str, str], credentials: dict[str, object]) -> bool:
         try:
@@ -254,7 +295,10 @@ class PolicyEnforcer:
         # The stamp comes first: a change while reading is then read again, and
         # a bad file is told once, not at each request.
         self._stamp = None if self.policy_file is None else _stamp(self.policy_file)
-        self._enforcer = _enforcer(self.policy_file)
+        checks = _checks(self.policy_file)
+        self._enforcer = _enforcer(checks)
+        # Made anew with the rules, so that no decision outlives them.
+        self._decisions = Decisions(lasting(checks))
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
@@ -265,7 +309,16 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
     return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def _enforcer(path: Path | None) -> policy.Enforcer:
+def _checks(path: Path | None) -> dict[str, Any]:
+    checks = {default.name: default.check for default in DEFAULTS}
+    if path is not None:
+        overrides = read_policy_file(path, [default.name for default in DEFAULTS])
+        checks.update((name, rule.check) for name, rule in overrides.items())
+        judge(path, {name: rule.check_str for name, rule in overrides.items()}, checks)
+    return checks
+
+
+def _enforcer(checks: dict[str, Any]) -> policy.Enforcer:
     conf = cfg.ConfigOpts()
     conf(
         args=[],
@@ -274,11 +327,6 @@ def _enforcer(path: Path | None) -> policy.Enforcer:
         default_config_dirs=[],
         use_env=False,
     )
-    checks = {default.name: default.check for default in DEFAULTS}
-    if path is not None:
-        overrides = read_policy_file(path, [default.name for default in DEFAULTS])
-        checks.update((name, rule.check) for name, rule in overrides.items())
-        judge(path, {name: rule.check_str for name, rule in overrides.items()}, checks)
     enforcer = policy.Enforcer(conf, rules=checks, use_conf=False)
     enforcer.register_defaults(DEFAULTS)
     return enforcer

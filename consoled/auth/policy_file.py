@@ -81,7 +81,7 @@ def _texts(path: Path) -> dict[str, str]:
 
 
 def _misunderstood(text: str, check: object, checks: Mapping[str, object]) -> str | None:
-    leaves = list(_leaves(check))
+    leaves = list(leaves_of(check))
     written = re.split(r"[\s()]+", text).count("!")
     if sum(str(leaf) == "!" for leaf in leaves) > written:
         return "cannot be understood"
@@ -109,11 +109,12 @@ def _meets_itself(name: str, checks: Mapping[str, object], above: frozenset[str]
         return True
     return any(
         isinstance(leaf, policy.RuleCheck) and _meets_itself(leaf.match, checks, above | {name})
-        for leaf in _leaves(checks[name])
+        for leaf in leaves_of(checks[name])
     )
 
 
-def _leaves(check: object) -> Iterator[object]:
+def leaves_of(check: object) -> Iterator[object]:
+    """The parts of a parsed rule that are not made of others."""
     parts = getattr(check, "rules", None)
     if parts is None and isinstance(check, policy.NotCheck):
         parts = [check.rule]
@@ -121,7 +122,7 @@ def _leaves(check: object) -> Iterator[object]:
         yield check
         return
     for part in parts:
-        yield from _leaves(part)
+        yield from leaves_of(part)
 
 
 def _line(text: str) -> str:

@@ -1,24 +1,42 @@
-"""The cell database: plain functions over a Connection, run in a worker."""
+"""The cell database: plain functions over a Connection, run in a worker.
+
+What waits together shares one transaction and one COMMIT, and is answered after that COMMIT
+only. A group that fails is rolled back whole and run again call by call, so that a call that
+fails takes no other along. A COMMIT whose end is unknown is never run again: each of its
+calls is answered with Unavailable, and who needs to know looks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
-from attrs import define, field
-from sqlalchemy import Engine
-from twisted.internet.defer import Deferred
+from attrs import define, field, frozen
+from sqlalchemy import Connection, Engine
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from consoled.db.engine import READ
 from consoled.db.faults import Meaning, meaning
+from consoled.db.grouping import Call, Lane, Outcome, Success
 from consoled.errors import Unavailable
-from consoled.interfaces import Worker
+from consoled.interfaces import Database, Worker
 
 T = TypeVar("T")
 
 ATTEMPTS = 3
 """How often a transaction that lost a race runs, the first time included."""
+
+WRITES_TOGETHER = 64
+"""Calls that share a COMMIT at most: a few tens of milliseconds of work."""
+
+READS_TOGETHER = 8
+"""Reads that share a way to the worker at most; the first waits for the last."""
+
+AWAY = "The database is not available now; try again in a moment."
+STOPPED = "The console server is restarting; try again in a moment."
 
 
 @define
@@ -26,57 +44,146 @@ class CellDatabase:
     """Implements :class:`consoled.interfaces.Database` over an engine.
 
     A function gets a :class:`sqlalchemy.Connection` inside a transaction and returns plain
-    data, never a Result. It may run up to :data:`ATTEMPTS` times, so it has no other effect.
+    data, never a Result. It shares the transaction with others, and may run up to
+    1 + :data:`ATTEMPTS` times, so it has no other effect.
 
     :ivar worker: where the transactions run; the reactor thread never does.
+    :ivar reader: where those run that only read; None for the same worker, as where all
+        of them share one connection.
+    :ivar writers: how many groups of writes run at once, of those ``worker`` has threads for.
+    :ivar readers: how many groups of reads run at once.
+    :ivar spare: one more thread of ``worker``, for what is urgent.
     """
 
     engine: Engine
     worker: Worker
+    reader: Worker | None = None
+    writers: int = 1
+    readers: int = 1
+    spare: int = 0
+    _writes: Lane = field(init=False)
+    _reads: Lane = field(init=False)
     _log: Logger = field(factory=Logger, init=False)
     _away: bool = field(default=False, init=False)
+    _finished: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._writes = Lane(
+            self.worker, partial(self._carry, False), self.writers, self.spare, WRITES_TOGETHER
+        )
+        self._reads = Lane(
+            self.reader or self.worker,
+            partial(self._carry, True),
+            self.readers,
+            0,
+            READS_TOGETHER,
+        )
+
+    @property
+    def urgent(self) -> Database:
+        """The same database, for what must not wait behind a queue: the heartbeat."""
+        return _Urgent(self)
 
     def run(self, fn: Callable[..., T], /, *args: Any) -> Deferred[T]:
         """The result of ``fn(connection, *args)`` after COMMIT.
 
         :raises consoled.errors.Unavailable: the database is away, or too busy.
         """
-        return self.worker.run(self._transaction, False, fn, args)
+        return self._send(self._writes, fn, args)
 
     def read(self, fn: Callable[..., T], /, *args: Any) -> Deferred[T]:
         """As :meth:`run`, for a function that only reads: it waits for no writer.
 
         :raises consoled.errors.Unavailable: the database is away.
         """
-        return self.worker.run(self._transaction, True, fn, args)
+        return self._send(self._reads, fn, args)
+
+    async def finish(self) -> None:
+        """Returns when nothing waits or runs any more; from then on, all is refused.
+
+        The workers may stop then: nobody would hear of what they are given later.
+        """
+        while not (self._writes.is_idle and self._reads.is_idle):
+            await self._writes.idle()
+            await self._reads.idle()
+        self._finished = True
 
     def stop(self) -> None:
-        """Closes the connections; called when the worker runs nothing any more."""
+        """Closes the connections; called when the workers run nothing any more."""
         self.engine.dispose()
 
-    def _transaction(self, reads: bool, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
+    def _send(
+        self, lane: Lane, fn: Callable[..., T], args: tuple[Any, ...], *, urgent: bool = False
+    ) -> Deferred[T]:
+        if self._finished:
+            return fail(Unavailable(STOPPED))
+        return lane.send(fn, args, urgent=urgent)
+
+    def _carry(self, reads: bool, calls: list[Call]) -> list[Outcome]:
+        """The outcomes of a group, in its order; runs in a worker."""
+        if len(calls) == 1:
+            return self._one_by_one(reads, calls)
+        results: list[Outcome] | None = None
+        try:
+            with self._transaction(reads) as connection:
+                results = []
+                for call in calls:
+                    results.append(Success(call(connection)))
+            return results
+        except Exception as error:
+            if meaning(error) is not Meaning.AWAY:
+                return self._one_by_one(reads, calls)
+            if results is None or len(results) == len(calls):
+                # It did not begin, or its COMMIT may or may not have come about.
+                self._note_away(error)
+                return [Unavailable(AWAY) for _ in calls]
+            return self._one_by_one(reads, calls, failed=len(results))
+
+    def _one_by_one(
+        self, reads: bool, calls: list[Call], failed: int | None = None
+    ) -> list[Outcome]:
+        """As a group could not be carried out, each for itself.
+
+        :param failed: the position of one that the database did not answer: a lock that it
+            waits for, say. It has had its time. If the next one gets no answer either,
+            nobody's waits are added up: the rest is not tried.
+        """
+        outcomes: list[Outcome] = []
+        away = False
+        for at, call in enumerate(calls):
+            if away or at == failed:
+                outcomes.append(Unavailable(AWAY))
+            else:
+                outcome, away = self._attempts(reads, call)
+                outcomes.append(outcome)
+        return outcomes
+
+    def _attempts(self, reads: bool, call: Call) -> tuple[Outcome, bool]:
+        """One call's outcome, and whether the database did not answer."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._once(reads, fn, args)
+                with self._transaction(reads) as connection:
+                    result = call(connection)
+                return Success(result), False
             except Exception as error:
                 verdict = meaning(error)
                 if verdict is Meaning.BUG:
-                    raise
+                    return error, False
                 if verdict is Meaning.AWAY or attempt == ATTEMPTS:
                     self._note_away(error)
                     break
-        raise Unavailable("The database is not available now; try again in a moment.")
+        return Unavailable(AWAY), verdict is Meaning.AWAY
 
-    def _once(self, reads: bool, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
+    @contextmanager
+    def _transaction(self, reads: bool) -> Iterator[Connection]:
         with self.engine.connect() as connection:
             if reads:
                 connection = connection.execution_options(**{READ: True})  # noqa: PLW2901
             with connection.begin():
-                result = fn(connection, *args)
+                yield connection
         if self._away:
             self._away = False
             self._log.info("the database is back")
-        return result
 
     def _note_away(self, error: Exception) -> None:
         """One line an outage; the statement and its parameters are not in it."""
@@ -84,3 +191,18 @@ class CellDatabase:
             self._away = True
             cause = " ".join(str(getattr(error, "orig", None) or error).split())
             self._log.error("the database is away: {cause}", cause=cause)
+
+
+@frozen
+class _Urgent:
+    """Implements :class:`consoled.interfaces.Database`: its writes go before all others."""
+
+    cell: CellDatabase
+
+    def run(self, fn: Callable[..., T], /, *args: Any) -> Deferred[T]:
+        """As :meth:`CellDatabase.run`, before what waits and in a transaction of its own."""
+        return self.cell._send(self.cell._writes, fn, args, urgent=True)
+
+    def read(self, fn: Callable[..., T], /, *args: Any) -> Deferred[T]:
+        """As :meth:`CellDatabase.read`."""
+        return self.cell.read(fn, *args)

@@ -137,6 +137,7 @@ def _server_engine(url: URL, timeouts: dict[str, Any]) -> Engine:
         connect_args={word: value for word, value in timeouts.items() if word not in url.query},
         hide_parameters=True,
         pool_pre_ping=True,
+        pool_size=8,  # More than a daemon has threads: opening one takes long.
         pool_timeout=5,
         **options,
     )

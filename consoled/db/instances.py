@@ -22,18 +22,12 @@ def upsert(connection: Connection, instance: Instance, driver: str) -> None:
 
     :param driver: the word of ``[DEFAULT] driver``.
     """
-    wanted = _row(instance, driver)
+    wanted = row(instance, driver)
     found = connection.execute(_SELECT, {"of": instance.uuid}).mappings().one_or_none()
     if found is None:
         connection.execute(insert(instances), wanted)
     elif dict(found) != wanted:
         connection.execute(_UPDATE, {"of": instance.uuid, **wanted})
-
-
-def known(connection: Connection, instance: Instance, driver: str) -> bool:
-    """Whether the instance's row is what its driver says now."""
-    found = connection.execute(_SELECT, {"of": instance.uuid}).mappings().one_or_none()
-    return found is not None and dict(found) == _row(instance, driver)
 
 
 def remove(connection: Connection, uuid: str) -> bool:
@@ -44,7 +38,11 @@ def remove(connection: Connection, uuid: str) -> bool:
     return connection.execute(_DELETE, {"of": uuid}).rowcount == 1
 
 
-def _row(instance: Instance, driver: str) -> dict[str, Any]:
+def row(instance: Instance, driver: str) -> dict[str, Any]:
+    """The row that the instance has or should have.
+
+    :param driver: the word of ``[DEFAULT] driver``.
+    """
     return {
         "uuid": instance.uuid,
         "project_id": instance.project_id,

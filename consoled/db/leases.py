@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, false, func, null, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, false, func, null, select, update
 
 from consoled.db import replicas as replica_rows
 from consoled.db.clock import epoch_seconds
@@ -24,12 +24,11 @@ _of_console = and_(
     leases.c.console_type == bindparam("type"),
     leases.c.port_index == bindparam("index"),
 )
-_still_claimed = and_(
-    _of_console,
-    leases.c.replica_id == bindparam("by"),
-    leases.c.session_id == bindparam("session"),
-    leases.c.epoch == bindparam("at"),
+# The epoch alone names a taking; the session may be another one's since.
+_still_ours = and_(
+    _of_console, leases.c.replica_id == bindparam("by"), leases.c.epoch == bindparam("at")
 )
+_still_claimed = and_(_still_ours, leases.c.session_id == bindparam("session"))
 # A missing replica is a dead one that has been forgotten.
 _ROWS = select(leases, replicas.c.url, replicas.c.dead).join_from(
     leases, replicas, replicas.c.id == leases.c.replica_id, isouter=True
@@ -54,7 +53,7 @@ _TAKE_FREE = _TAKE.where(leases.c.replica_id.is_(None))
 _TAKE_FROM = _TAKE.where(leases.c.replica_id == bindparam("previous"))
 _RELEASE = (
     update(leases)
-    .where(_still_claimed)
+    .where(_still_ours)
     .values(
         replica_id=null(),
         session_id=null(),
@@ -66,7 +65,23 @@ _RELEASE = (
         wanted_by=null(),
     )
 )
-_LINGER = update(leases).where(_still_claimed).values(lingers=bindparam("waits"))
+_NOTE = (
+    update(leases)
+    .where(_still_ours)
+    .values(
+        session_id=bindparam("session"),
+        user_id=bindparam("user"),
+        project_id=bindparam("project"),
+        since=case(
+            (leases.c.session_id == bindparam("session"), leases.c.since), else_=epoch_seconds()
+        ),
+        lingers=bindparam("waits"),
+        wanted=case((leases.c.session_id == bindparam("session"), leases.c.wanted), else_=null()),
+        wanted_by=case(
+            (leases.c.session_id == bindparam("session"), leases.c.wanted_by), else_=null()
+        ),
+    )
+)
 _HOLDS = select(leases.c.epoch).where(_still_claimed)
 _HELD = (
     select(leases, replicas.c.url, replicas.c.dead)
@@ -122,13 +137,25 @@ def take(connection: Connection, claim: Claim, previous: str | None, holder: Hol
 
 
 def release(connection: Connection, claim: Claim) -> bool:
-    """Gives the console back where replica, session and epoch are still the claim's."""
+    """Gives the console back where replica and epoch are still the claim's."""
     return connection.execute(_RELEASE, _claim(claim)).rowcount == 1
 
 
-def linger(connection: Connection, claim: Claim, waits: bool) -> bool:
-    """Notes whether the claim's session waits for its viewer to come back."""
-    return connection.execute(_LINGER, {**_claim(claim), "waits": waits}).rowcount == 1
+def note(connection: Connection, claim: Claim, holder: Holder, lingers: bool) -> bool:
+    """Notes which session has the claim's console now.
+
+    A disconnect that was requested of another session is forgotten with it.
+
+    :param claim: with the session that has it now.
+    :param lingers: whether that session waits for its viewer to come back.
+    """
+    values = {
+        **_claim(claim),
+        "user": holder.user_id,
+        "project": holder.project_id,
+        "waits": lingers,
+    }
+    return connection.execute(_NOTE, values).rowcount == 1
 
 
 def holds(connection: Connection, claim: Claim) -> bool:

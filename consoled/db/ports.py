@@ -69,15 +69,6 @@ def claim(connection: Connection, instance_uuid: str, console: Console, port: in
     return generation
 
 
-def known(connection: Connection, instance_uuid: str, console: Console, port: int) -> int | None:
-    """The generation of (``console.host``, ``port``) if the console is recorded there."""
-    key = {"uuid": instance_uuid, "type": console.type, "index": console.index}
-    found = connection.execute(_CURRENT, key).one_or_none()
-    if found is None or (found.host, found.port) != (console.host, port):
-        return None
-    return int(found.generation)
-
-
 def generation_of(connection: Connection, host: str, port: int) -> int:
     """How often the place was given to a console so far."""
     found = connection.scalar(_GENERATION, {"at_host": host, "at_port": port})

@@ -7,13 +7,30 @@ kept elsewhere, so nobody has made one; a console that stays is written once.
 from __future__ import annotations
 
 from attrs import frozen
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, select
 from twisted.internet.defer import Deferred, fail
 
 from consoled.db import instances, ports
+from consoled.db.tables import console_ports
+from consoled.db.tables import instances as table
 from consoled.errors import Conflict
 from consoled.interfaces import Database
 from consoled.model import Console, Instance
+
+_LOOK = (
+    select(
+        table,
+        console_ports.c.host.label("console_host"),
+        console_ports.c.port,
+        console_ports.c.generation,
+    )
+    .join(console_ports, console_ports.c.instance_uuid == table.c.uuid)
+    .where(
+        table.c.uuid == bindparam("uuid"),
+        console_ports.c.console_type == bindparam("type"),
+        console_ports.c.port_index == bindparam("index"),
+    )
+)
 
 
 @frozen
@@ -42,20 +59,38 @@ class ConsoleRegistrar:
 
     async def _register(self, instance: Instance, console: Console, port: int) -> int:
         # First a look, which waits for no writer: most consoles are opened more than once.
-        known = await self.database.read(self._known, instance, console, port)
+        known = await self.database.read(look, instance, console, port, self.driver)
         if known is not None:
             return known
-        return await self.database.run(self._record, instance, console, port)
+        return await self.database.run(record, instance, console, port, self.driver)
 
-    def _known(
-        self, connection: Connection, instance: Instance, console: Console, port: int
-    ) -> int | None:
-        if not instances.known(connection, instance, self.driver):
-            return None
-        return ports.known(connection, instance.uuid, console, port)
 
-    def _record(
-        self, connection: Connection, instance: Instance, console: Console, port: int
-    ) -> int:
-        instances.upsert(connection, instance, self.driver)
-        return ports.claim(connection, instance.uuid, console, port)
+def record(
+    connection: Connection, instance: Instance, console: Console, port: int, driver: str
+) -> int:
+    """Makes the cell know the console at (``console.host``, ``port``); mostly one SELECT.
+
+    :param driver: the word of ``[DEFAULT] driver``.
+    :returns: the generation of the place.
+    """
+    known = look(connection, instance, console, port, driver)
+    if known is not None:
+        return known
+    instances.upsert(connection, instance, driver)
+    return ports.claim(connection, instance.uuid, console, port)
+
+
+def look(
+    connection: Connection, instance: Instance, console: Console, port: int, driver: str
+) -> int | None:
+    """The generation of the place, if instance and console are recorded as they are now."""
+    key = {"uuid": instance.uuid, "type": console.type, "index": console.index}
+    found = connection.execute(_LOOK, key).mappings().one_or_none()
+    if found is None:
+        return None
+    row = dict(found)
+    generation = row.pop("generation")
+    place = (row.pop("console_host"), row.pop("port"))
+    if place != (console.host, port) or row != instances.row(instance, driver):
+        return None
+    return int(generation)

@@ -183,3 +183,27 @@ replica_tickets = Table(
 ``ticket_hash`` covers the ticket and everything that is said with it; ``replica_id`` is the
 one replica that may take it.
 """
+
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("session_id", String(36), primary_key=True),
+    Column("instance_uuid", String(36), nullable=False, index=True),
+    Column("instance_name", String(255), nullable=False),
+    Column("project_id", String(255), index=True),
+    Column("user_id", String(255)),
+    Column("console_index", Integer, nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("started", BigInteger, nullable=False, index=True),
+    Column("ended", BigInteger),
+    Column("bytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("path", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    **_MARIADB,
+)
+"""Recordings of sessions. No foreign key: a recording outlives its instance.
+
+``host`` has the file, at ``path`` below its ``state_path``; ``project_id`` is the instance's.
+``bytes`` and ``digest`` (the last one of the file's hash chain) are known when it has ended.
+"""

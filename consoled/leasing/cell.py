@@ -6,9 +6,9 @@ only as it was seen. It counts after COMMIT, while this replica's standing is va
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -27,6 +27,9 @@ from consoled.model import SERIAL
 EndSession = Callable[[str, int, str], object]
 """Ends a session of this replica: its id, a close code, a reason for people."""
 
+LoseConsole = Callable[[ConsoleKey, int, str], object]
+"""Ends everything on one console of this replica: a close code, a reason for people."""
+
 DISCONNECTED = 4410
 """The close code of a forced disconnect."""
 
@@ -44,14 +47,16 @@ class CellLease:
 
     :ivar seized: it was taken from a dead replica: QEMU's one client slot may still be
         occupied.
+    :ivar unnoted: what the database has not heard yet of who has the console.
     """
 
     claim: Claim
     seized: bool
     _standing: Standing
     _seconds: Callable[[], float] = field(repr=False)
+    unnoted: tuple[Claim, Holder, bool] | None = field(default=None, init=False)
     _over: bool = field(default=False, init=False)
-    _asked: bool = field(default=False, init=False)
+    _asked: set[str] = field(factory=set, init=False)
 
     @property
     def valid(self) -> bool:
@@ -71,10 +76,15 @@ class CellLease:
         """It is not valid any more, whatever its replica's standing."""
         self._over = True
 
-    def ask_once(self) -> bool:
-        """Whether its session is asked to end for the first time."""
-        first, self._asked = not self._asked, True
+    def ask_once(self, session_id: str) -> bool:
+        """Whether that session is asked to end for the first time."""
+        first = session_id not in self._asked
+        self._asked.add(session_id)
         return first
+
+    def same(self, claim: Claim) -> bool:
+        """Whether the claim is of this taking of the console, for whichever session."""
+        return _named(claim) == _named(self.claim)
 
 
 @define(eq=False, repr=False)
@@ -83,10 +93,13 @@ class CellLeases:
 
     :ivar cell: the cell's name.
     :ivar url: where other replicas reach this one.
-    :ivar end: called when a session must end: fenced, disconnected, or its console is gone.
-        The session then closes its backend socket and gives its lease back.
+    :ivar end: called when a session must end, because somebody disconnects it.
+    :ivar lose: called when a console's lease is lost: fenced, or the console is gone.
+        The backend socket is closed then, and the lease given back.
+    :ivar saw: told the ids of all living replicas at each poll.
     :ivar clock: runs the loops.
     :ivar seconds: the clock of validity and silence; nobody may be able to set it.
+    :ivar beats: the database for the heartbeat alone, where its writes wait behind no others.
     """
 
     database: Database
@@ -94,9 +107,12 @@ class CellLeases:
     url: str
     clock: IReactorTime
     end: EndSession
+    lose: LoseConsole
+    saw: Callable[[Collection[str]], object] = lambda living: None
     timings: Timings = field(factory=Timings)
     seconds: Callable[[], float] = boottime
     make_id: Callable[[], str] = make_replica_id
+    beats: Database | None = None
     _heart: Heart = field(init=False)
     _lookout: Lookout = field(init=False)
     _log: Logger = field(factory=Logger, init=False)
@@ -104,10 +120,11 @@ class CellLeases:
     _taking: set[Claim] = field(factory=set, init=False)
     _differs: bool = field(default=False, init=False)
     _stopping: bool = field(default=False, init=False)
+    _former: set[str] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._heart = Heart(
-            database=self.database,
+            database=self.beats or self.database,
             cell=self.cell,
             url=self.url,
             timings=self.timings,
@@ -194,18 +211,31 @@ class CellLeases:
             del self._held[key]
         return Deferred.fromCoroutine(self._release(lease.claim))
 
-    def linger(self, lease: Lease, waits: bool) -> Deferred[None]:
-        """Notes for the whole cell whether its session waits for a viewer to come back.
+    def note(self, lease: Lease, session_id: str, holder: Holder, lingers: bool) -> Deferred[None]:
+        """Tells the whole cell which session has the console now.
 
-        It never fails: it only tells others that they may ask.
+        It never fails, and notes reach the database in their order: of several that wait only
+        the last one counts.
+
+        :param lingers: whether it waits for its viewer, and yields to anybody.
         """
         assert isinstance(lease, CellLease)
-        noted = self.database.run(leases.linger, lease.claim, waits)
-        return noted.addCallbacks(lambda _: None, self._unnoted)
+        lease.claim = evolve(lease.claim, session_id=session_id)
+        waits = lease.unnoted is not None
+        lease.unnoted = (lease.claim, holder, lingers)
+        return succeed(None) if waits else Deferred.fromCoroutine(self._note(lease))
 
-    def _unnoted(self, failure: Failure) -> None:
-        if not failure.check(Unavailable):
-            self._log.failure("noting that a session lingers", failure)
+    async def _note(self, lease: CellLease) -> None:
+        while lease.unnoted is not None:
+            note = lease.unnoted
+            try:
+                await self.database.run(leases.note, *note)
+            except Unavailable:
+                pass  # It only tells others whom they may ask.
+            except Exception:
+                self._log.failure("noting who has a console")
+            if lease.unnoted is note:
+                lease.unnoted = None
 
     def elsewhere(
         self,
@@ -288,7 +318,9 @@ class CellLeases:
         try:
             if not await self._claimed(claim, row.replica_id, holder):
                 return None
-            lease = CellLease(claim, row.replica_id is not None, standing, self.seconds)
+            # What a former incarnation of this process held, it has closed itself.
+            seized = row.replica_id is not None and row.replica_id not in self._former
+            lease = CellLease(claim, seized, standing, self.seconds)
             if lease.valid:
                 self._held[key] = lease
                 return lease
@@ -321,6 +353,7 @@ class CellLeases:
 
     async def _heard(self, own_id: str, news: News) -> None:
         """What a poll has found about this replica's own leases."""
+        self.saw({peer.replica_id for peer in news.peers})
         for row in news.wanted:
             self._disconnect(row, row.wanted_by or "", row.wanted or "")
         # A take or release under way makes a difference too, but hardly for two polls.
@@ -336,17 +369,24 @@ class CellLeases:
         """
         before = [lease for lease in self._held.values() if lease.claim.replica_id == own_id]
         rows = await self.database.read(leases.held_by, own_id)
-        known = {lease.claim for lease in self._held.values()}
+        there = {_named(claim) for claim in rows}
+        known = {_named(lease.claim) for lease in self._held.values()}
         for lease in before:
-            if lease.claim in known and lease.claim not in rows and lease.ask_once():
+            mark = _named(lease.claim)
+            if mark in known and mark not in there and lease.ask_once(GONE):
                 lease.lose()
                 self._tell(lease, InstanceNotRunning.close_code, GONE)
-        for claim in rows - known - self._taking:
-            await self._release(claim)
+        known |= {_named(claim) for claim in self._taking}
+        for claim in rows:
+            if _named(claim) not in known:
+                await self._release(claim)
 
     def _disconnect(self, row: LeaseRow, by: str, reason: str) -> None:
         lease = self._held.get(row.key)
-        if lease is not None and lease.claim == row.claim and lease.ask_once():
+        claim = row.claim
+        if claim is None or lease is None or not lease.same(claim):
+            return
+        if lease.ask_once(claim.session_id):
             self._log.info(
                 "session {session_id} is disconnected by {by}: {reason}",
                 event="session_disconnected",
@@ -354,18 +394,27 @@ class CellLeases:
                 by=by,
                 reason=reason,
             )
-            self._tell(lease, DISCONNECTED, reason)
+            self._guard(self.end, claim.session_id, DISCONNECTED, reason)
 
     def _fence(self, standing: Standing, reason: str) -> None:
         """Every lease of an ended incarnation is invalid already; now its session hears it."""
+        self._former.add(standing.replica_id)
         for lease in [lease for lease in self._held.values() if lease.of(standing)]:
             self._tell(lease, Unavailable.close_code, reason)
 
     def _tell(self, lease: CellLease, code: int, reason: str) -> None:
+        self._guard(self.lose, lease.claim.key, code, reason)
+
+    def _guard(self, call: Callable[..., object], *words: object) -> None:
         try:
-            self.end(lease.claim.session_id, code, reason)
+            call(*words)
         except Exception:
-            self._log.failure("ending session {id}", id=lease.claim.session_id)
+            self._log.failure("ending what was on a console")
+
+
+def _named(claim: Claim) -> tuple[ConsoleKey, str, int]:
+    """What names one taking of a console; its session may change."""
+    return claim.key, claim.replica_id, claim.epoch
 
 
 def _busy(row: LeaseRow) -> ConsoleBusy:

@@ -406,14 +406,14 @@ PROXY = [
     cfg.Opt(
         "ping_interval",
         type=_seconds(0.1, 3600),
-        default=15.0,
+        default=12.0,
         help="The time between two WebSocket pings, in seconds. Keep it below the idle time-outs "
         "of load balancers.",
     ),
     cfg.Opt(
         "ping_timeout",
         type=_seconds(0.1, 3600),
-        default=15.0,
+        default=12.0,
         help="How long a viewer may leave a ping unanswered until it counts as gone, in seconds.",
     ),
     cfg.Opt(
@@ -451,11 +451,72 @@ PROXY = [
     ),
 ]
 
+RECORDING = [
+    cfg.Opt(
+        "mode",
+        type=Checked(values.choice("strict", "best_effort"), "strict or best_effort"),
+        default="strict",
+        help="What happens to a session that cannot be recorded. strict: it ends, and its viewer "
+        "is told why. best_effort: it goes on, and its viewer and the log are told once.",
+    ),
+    cfg.Opt(
+        "input",
+        type=_flag(),
+        default=False,
+        help="Whether input is recorded too. Only lines that the guest echoes are: a password "
+        "leaves a marker instead.",
+    ),
+    cfg.Opt(
+        "headroom",
+        type=Checked(values.whole(0, 1 << 60, "bytes"), "bytes"),
+        default=268_435_456,
+        help="How many bytes of the disk recordings leave free. With less, none begins and those "
+        "that are open stop.",
+    ),
+    cfg.Opt(
+        "keep_days",
+        type=Checked(values.number(0, 36_500, "days"), "days"),
+        default=0.0,
+        help="How many days after its end a recording is kept; 0: without end.",
+    ),
+    cfg.Opt(
+        "keep_bytes",
+        type=Checked(values.whole(0, 1 << 60, "bytes"), "bytes"),
+        default=0,
+        help="How many bytes the recordings of this host may take; with more, the oldest are "
+        "deleted. 0: without bound.",
+    ),
+    cfg.Opt(
+        "key_file",
+        type=_optional_path(),
+        help="A file with a secret of 32 bytes or more, for its owner only (mode 0600), that the "
+        "recordings' hash chains are made with. `consolectl recording verify` needs it then, and "
+        "whoever does not have it cannot alter a recording unseen. Keep a copy elsewhere.",
+    ),
+]
+
 OSLO_POLICY = [
     cfg.Opt(
         "policy_file",
         type=_optional_path(),
         help="A YAML file of policy rules that replace the default ones. Empty: the defaults.",
+    ),
+]
+
+METRICS = [
+    cfg.Opt(
+        "listen",
+        type=Checked(values.ip_address, "IP address"),
+        default="127.0.0.1",
+        help="The IP address that figures and health are served on: /metrics for Prometheus, "
+        "/healthz and /readyz. Nothing there is secret, and nobody is asked who they are.",
+    ),
+    cfg.Opt(
+        "port",
+        type=Checked(values.optional(values.whole(0, 65535)), "port, or empty"),
+        default=9184,
+        help="The port for it; 0 takes any free one. Empty: there is none. Several daemons on "
+        "one machine need one each.",
     ),
 ]
 
@@ -473,7 +534,9 @@ _HELP = {
     "libvirt": "The libvirt driver.",
     "static": "The static driver.",
     "proxy": "Bounds of the relay between viewers and consoles.",
+    "recording": "Recordings of sessions, where [serial_console] record is on.",
     "oslo_policy": "Who may do what.",
+    "metrics": "What a monitoring system asks.",
 }
 
 _OPTIONS = {
@@ -489,7 +552,9 @@ _OPTIONS = {
     "libvirt": LIBVIRT,
     "static": STATIC,
     "proxy": PROXY,
+    "recording": RECORDING,
     "oslo_policy": OSLO_POLICY,
+    "metrics": METRICS,
 }
 
 GROUPS: Sequence[tuple[cfg.OptGroup, Sequence[cfg.Opt]]] = [

@@ -21,9 +21,11 @@ from consoled.settings import (
     DatabaseGroup,
     Default,
     Libvirt,
+    Metrics,
     Nova,
     OsloPolicy,
     Proxy,
+    Recording,
     SerialConsole,
     Settings,
     Static,
@@ -67,7 +69,9 @@ def load(cell: str, files: Sequence[Path], overrides: Mapping[str, str]) -> Sett
         libvirt=Libvirt(**_plain(reader, "libvirt", Libvirt)),
         static=Static(**_plain(reader, "static", Static)),
         proxy=Proxy(**_plain(reader, "proxy", Proxy)),
+        recording=Recording(**_plain(reader, "recording", Recording)),
         oslo_policy=OsloPolicy(**_plain(reader, "oslo_policy", OsloPolicy)),
+        metrics=Metrics(**_plain(reader, "metrics", Metrics)),
     )
     _refuse_shared_port(reader, settings)
     refuse_token_contradictions(reader, settings)

@@ -1,52 +1,52 @@
-"""The sessions of this replica, and the connections that belong to them."""
+"""The lines and sessions of this replica, and the connections that belong to them."""
 
 from __future__ import annotations
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 
 from consoled.leasing.values import ConsoleKey
-from consoled.proxy.session import SessionCore, SessionInputs
-
-
-@frozen
-class Entry:
-    """One session."""
-
-    key: ConsoleKey
-    core: SessionCore
-    session: SessionInputs
+from consoled.proxy.line import Line
+from consoled.proxy.session import SessionCore
 
 
 @define
 class SessionBook:
-    """Every session until its line is closed, and every connection until it is gone."""
+    """Every line until it is closed, every session until it has ended, every connection."""
 
-    _by_id: dict[str, Entry] = field(factory=dict, init=False)
-    _by_console: dict[ConsoleKey, Entry] = field(factory=dict, init=False)
+    _lines: dict[ConsoleKey, Line] = field(factory=dict, init=False)
+    _ending: set[Line] = field(factory=set, init=False)
+    _sessions: dict[str, SessionCore] = field(factory=dict, init=False)
     _connections: int = field(default=0, init=False)
     _emptied: list[Deferred[None]] = field(factory=list, init=False)
 
     def __len__(self) -> int:
-        return max(len(self._by_id), self._connections)
+        return max(len(self._sessions), len(self._lines) + len(self._ending), self._connections)
 
     def full(self, most: int) -> bool:
         """Whether one more session would be over ``most``; its connection has begun already."""
-        return len(self._by_id) >= most or self._connections > most
+        return len(self._sessions) >= most or self._connections > most
 
-    def add(self, entry: Entry) -> None:
+    def add_line(self, line: Line) -> None:
+        """A line begins; it leaves by itself when it is gone."""
+        former = self._lines.get(line.key)
+        if former is not None:
+            self._ending.add(former)
+        self._lines[line.key] = line
+        line.gone.addCallback(lambda _: self._remove_line(line))
+
+    def add(self, core: SessionCore) -> None:
         """A session begins; it leaves by itself when it is gone."""
-        self._by_id[entry.core.session_id] = entry
-        self._by_console[entry.key] = entry
-        entry.core.gone.addCallback(lambda _: self._remove(entry))
+        self._sessions[core.session_id] = core
+        core.gone.addCallback(lambda _: self._remove(core))
 
-    def find(self, session_id: str) -> Entry | None:
+    def find(self, session_id: str) -> SessionCore | None:
         """The session of that id."""
-        return self._by_id.get(session_id)
+        return self._sessions.get(session_id)
 
-    def at(self, key: ConsoleKey) -> Entry | None:
-        """The latest session of that console."""
-        return self._by_console.get(key)
+    def line(self, key: ConsoleKey) -> Line | None:
+        """The latest line of that console."""
+        return self._lines.get(key)
 
     def connected(self) -> None:
         """A viewer's connection has begun."""
@@ -59,24 +59,34 @@ class SessionBook:
 
     def end(self, session_id: str, code: int, reason: str) -> None:
         """Ends one session, if it is here."""
-        entry = self._by_id.get(session_id)
-        if entry is not None:
-            entry.session.ended(code, reason)
+        core = self._sessions.get(session_id)
+        if core is not None:
+            core.ended(code, reason)
+
+    def lose(self, key: ConsoleKey, code: int, reason: str) -> None:
+        """Ends everything on one console, if it is here."""
+        line = self._lines.get(key)
+        if line is not None:
+            line.end_all(code, reason)
 
     def end_all(self, code: int, reason: str) -> Deferred[None]:
         """Ends every session; fires when the last line is closed and the last viewer gone."""
-        for entry in list(self._by_id.values()):
-            entry.session.ended(code, reason)
+        for core in list(self._sessions.values()):
+            core.ended(code, reason)
         if not len(self):
             return succeed(None)
         emptied: Deferred[None] = Deferred()
         self._emptied.append(emptied)
         return emptied
 
-    def _remove(self, entry: Entry) -> None:
-        self._by_id.pop(entry.core.session_id, None)
-        if self._by_console.get(entry.key) is entry:
-            del self._by_console[entry.key]
+    def _remove(self, core: SessionCore) -> None:
+        self._sessions.pop(core.session_id, None)
+        self._maybe_emptied()
+
+    def _remove_line(self, line: Line) -> None:
+        self._ending.discard(line)
+        if self._lines.get(line.key) is line:
+            del self._lines[line.key]
         self._maybe_emptied()
 
     def _maybe_emptied(self) -> None:

@@ -1,140 +1,260 @@
-"""The line: the backend leg of one open console, its scrollback, and the lease it is held by.
+"""The line: the hub of one open console.
 
-It outlives its viewers: while nobody watches, the output goes on into the ring.
+One backend leg, held by one lease; a writer's seat, observers, and the last output in a ring.
+The line is there from the first viewer that asks for the console to the last one that
+leaves it, and outlives each of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
-from attrs import define, field
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, IReactorTime
-from twisted.internet.protocol import Factory
-from twisted.internet.protocol import Protocol as TwistedProtocol
+from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from consoled.http.sending import write_now
-from consoled.interfaces import Lease, Leases
+from consoled.interfaces import Driver
+from consoled.leasing.values import ConsoleKey, Holder
+from consoled.model import ConsoleAuthToken
+from consoled.proxy.gate import InputThrottle
+from consoled.proxy.hangup import why_hung_up
+from consoled.proxy.leg import OpenConsole
+from consoled.proxy.opening import Opener
 from consoled.proxy.ring import Ring
 
-CLOSE_PATIENCE = 1.0
-"""Seconds until a backend leg that does not close is aborted."""
+log = Logger()
 
 SCROLLBACK = 64 * 1024
 """Bytes of output that a line keeps for viewers that come later."""
 
 
-class LineListener(Protocol):
-    """Who hears what happens on a line."""
+class Member(Protocol):
+    """What a line asks of a session."""
+
+    @property
+    def session_id(self) -> str:
+        """Its name."""
+
+    @property
+    def holder(self) -> Holder:
+        """Whose it is."""
+
+    @property
+    def present(self) -> bool:
+        """Whether its viewer is connected."""
 
     def printed(self, data: bytes) -> None:
         """The guest's output."""
 
-    def line_lost(self) -> None:
-        """The console's side closed the connection."""
+    def ended(self, code: int, reason: str) -> None:
+        """The line is over for it."""
+
+    def company_changed(self) -> None:
+        """Somebody has come or gone."""
 
 
-class Leg(TwistedProtocol):
-    """The TCP connection to the console: bytes in, bytes out, nothing else."""
+@frozen
+class Account:
+    """What the cell is told of a line: who has it, and whether it yields to anybody."""
 
-    def __init__(self) -> None:
-        self.on_data: Callable[[bytes], None] = lambda data: None
-        self.on_lost: Callable[[], None] = lambda: None
-        self.lost: Deferred[None] = Deferred()
-
-    def connectionMade(self) -> None:
-        """Keystrokes go at once; a dead peer is noticed by keepalive."""
-        transport: Any = self.transport
-        transport.setTcpNoDelay(True)
-        transport.setTcpKeepAlive(True)
-        # Nothing is read before the viewer is there to take it.
-        transport.pauseProducing()
-
-    def dataReceived(self, data: bytes) -> None:
-        """The guest's output."""
-        self.on_data(data)
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        """The socket is closed, by whichever side."""
-        self.lost.callback(None)
-        self.on_lost()
-
-
-class LegFactory(Factory):
-    """Makes backend legs, without a log line for each."""
-
-    protocol = Leg
-    noisy = False
+    session_id: str
+    holder: Holder
+    lingers: bool
 
 
 @define(eq=False)
 class Line:
-    """One open console.
+    """One console's line.
 
-    No byte moves unless the lease is valid at that moment (design.md, invariant 1).
+    No byte moves unless the lease is valid at that moment (design.md, invariant 1), and only
+    the session in the writer's seat writes.
 
-    :ivar leg: the connected backend leg, paused.
-    :ivar lease: given back after the backend socket is closed (invariant 2).
-    :ivar ring: the last output.
+    :ivar token: what the first viewer came with; the console is opened by it.
+    :ivar members: the sessions on the line, in the order of their coming.
+    :ivar writer: the one in the writer's seat.
+    :ivar over: whether it has ended, or will end in a moment.
+    :ivar gone: fires when the socket is closed and the lease given back.
+    :ivar unproven: whether input is held back until the guest has said something.
+    :ivar after: the end of the console's line before, which has to come first.
+    :ivar asked: whether somebody has asked for the seat and waits.
     """
 
-    leg: Leg
-    lease: Lease
-    leases: Leases
+    key: ConsoleKey
+    token: ConsoleAuthToken
+    opener: Opener
+    driver: Driver
     clock: IReactorTime
     ring: Ring = field(factory=lambda: Ring(SCROLLBACK), init=False)
+    throttle: InputThrottle = field(factory=InputThrottle, init=False)
+    members: list[Member] = field(factory=list, init=False)
+    writer: Member | None = field(default=None, init=False)
+    over: bool = field(default=False, init=False)
+    gone: Deferred[None] = field(factory=Deferred, init=False)
+    unproven: bool = field(default=False, init=False)
+    after: Deferred[None] | None = field(default=None, init=False)
+    asked: bool = field(default=False, init=False)
+    _console: OpenConsole | None = field(default=None, init=False)
+    _opening: Deferred[OpenConsole] | None = field(default=None, init=False)
+    _waiting: list[Deferred[None]] = field(factory=list, init=False)
     _closing: bool = field(default=False, init=False)
+    _told: Account | None = field(default=None, init=False)
 
     @property
-    def transport(self) -> Any:
-        """The leg's transport, a producer and a consumer."""
-        return self.leg.transport
+    def console(self) -> OpenConsole:
+        """What it consists of; asked of an open line only."""
+        assert self._console is not None
+        return self._console
 
-    def start(self, listener: LineListener, throttle: IPushProducer) -> None:
-        """Lets the guest's output flow to the listener.
+    def join(self, member: Member) -> None:
+        """One more session."""
+        self.members.append(member)
 
-        :param throttle: told to pause while the guest does not read its input.
+    def seat(self, member: Member) -> None:
+        """A session on the line takes the writer's seat; who had it stays on the line."""
+        self.writer = member
+        self.changed()
+
+    def leave(self, member: Member) -> None:
+        """A session is over; the line ends with the last one."""
+        if member not in self.members:
+            return
+        self.members.remove(member)
+        if self.writer is member:
+            self.writer = None
+            self.throttle.turn_to(None)
+        if self.members:
+            self.changed()
+        else:
+            self.close()
+
+    def changed(self) -> None:
+        """Somebody came, went, or changed seats: the cell and everybody here are told."""
+        self._account()
+        for member in list(self.members):
+            member.company_changed()
+
+    def ready(self) -> Deferred[None]:
+        """Fires when the console is open; the first who asks has it opened.
+
+        :raises consoled.errors.ConsoledError: why it does not open.
         """
-        self.leg.on_data = lambda data: self._printed(listener, data)
-        self.leg.on_lost = lambda: None if self._closing else listener.line_lost()
-        self.transport.registerProducer(throttle, True)
-        self.transport.resumeProducing()
+        if self._console is not None:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred(self._forget)
+        self._waiting.append(waiting)
+        if self._opening is None:
+            first = self.members[0]
+            self._told = Account(first.session_id, first.holder, lingers=False)
+            self._opening = Deferred.fromCoroutine(self._open(first.session_id, first.holder))
+            self._opening.addCallbacks(self._opened, self._refused)
+        return waiting
 
-    def _printed(self, listener: LineListener, data: bytes) -> None:
-        if self.lease.valid and not self._closing:
-            self.ring.append(data)
-            listener.printed(data)
+    async def _open(self, session_id: str, holder: Holder) -> OpenConsole:
+        if self.after is not None:
+            await _end_of(self.after)
+        return await self.opener.open(self.token, session_id, holder)
 
     def write(self, data: bytes) -> None:
-        """The viewer's input, to the guest."""
-        if self.lease.valid and not self._closing:
-            write_now(self.transport, data)
-
-    def linger(self, waits: bool) -> None:
-        """Tells the cell whether the console waits for its viewer, and so yields to anybody."""
-        self.leases.linger(self.lease, waits)
+        """The writer's input, to the guest."""
+        console = self.console
+        if console.lease.valid and not self._closing:
+            console.leg.write(data)
 
     def close(self) -> Deferred[None]:
-        """Closes the socket, then gives the lease back; fires after both. Called once.
+        """Closes the socket, then gives the lease back; fires after both."""
+        if self._closing:
+            return self.gone
+        self.over = self._closing = True
+        opening = self._opening
+        if self._console is not None:
+            self._console.close(self.clock).addBoth(self._end)
+        elif opening is None or opening.called:
+            self._end()
+        else:
+            # A cancelled opening has given its lease back by the time it is over.
+            opening.addBoth(self._end)
+            opening.cancel()
+        return self.gone
 
-        Our end of the stream goes first: the console's side answers with its own and knows that
-        its client is gone. A guest that does not read leaves input in QEMU's socket, and
-        QEMU, which does not look further then, would keep its one client slot for a
-        connection that is closed: a reset, in the end, makes it look.
-        """
-        self._closing = True
-        if self.leg.lost.called:
-            return self.leases.release(self.lease)
-        self.transport.unregisterProducer()
-        self.transport.resumeProducing()
-        self.transport.loseWriteConnection()
-        abort = self.clock.callLater(CLOSE_PATIENCE, self.transport.abortConnection)
+    def end_all(self, code: int, reason: str) -> None:
+        """Ends every session on the line, and so the line."""
+        self.over = True
+        for member in list(self.members):
+            member.ended(code, reason)
 
-        def closed(_: None) -> Deferred[None]:
-            if abort.active():
-                abort.cancel()
-            return self.leases.release(self.lease)
+    def _end(self, _: object = None) -> None:
+        if not self.gone.called:
+            log.info(
+                "console {index} of {instance_uuid} is closed and free",
+                event="line_closed",
+                instance_uuid=self.key.instance_uuid,
+                index=self.key.index,
+            )
+            self.gone.callback(None)
 
-        return self.leg.lost.addCallback(closed)
+    def _forget(self, waiting: Deferred[None]) -> None:
+        self._waiting.remove(waiting)
+
+    def _opened(self, console: OpenConsole) -> Deferred[None] | None:
+        if self._closing:
+            return console.close(self.clock)
+        self._console = console
+        self.unproven = console.unproven
+        console.leg.start(self._printed, self._lost, self.throttle)
+        self._account()
+        self._tell(lambda waiting: waiting.callback(None))
+        return None
+
+    def _refused(self, failure: Failure) -> None:
+        self.over = True
+        if failure.check(CancelledError):
+            return
+        self._tell(lambda waiting: waiting.errback(failure))
+        self.close()
+
+    def _tell(self, how: Callable[[Deferred[None]], None]) -> None:
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            how(deferred)
+
+    def _printed(self, data: bytes) -> None:
+        if self.console.lease.valid:
+            self.unproven = False
+            self.ring.append(data)
+            for member in tuple(self.members):
+                member.printed(data)
+
+    def _lost(self) -> None:
+        # It ends for certain: nobody comes to it while the reason is looked for.
+        self.over = True
+        uuid = self.key.instance_uuid
+        why = Deferred.fromCoroutine(why_hung_up(self.driver, uuid, self.clock))
+        why.addCallback(lambda code_and_reason: self.end_all(*code_and_reason))
+
+    def _account(self) -> None:
+        """Tells the cell who has the line, where that has changed."""
+        if self._console is None or self._closing or not self.members:
+            return
+        chief = self.writer or self.members[0]
+        lingers = self.writer is None or not self.writer.present
+        account = Account(chief.session_id, chief.holder, lingers)
+        if account != self._told:
+            self._told = account
+            self._console.leases.note(
+                self._console.lease, account.session_id, account.holder, account.lingers
+            )
+
+
+def _end_of(former: Deferred[None]) -> Deferred[None]:
+    """Fires when ``former`` does; cancelling does not reach it."""
+    ended: Deferred[None] = Deferred()
+
+    def end(outcome: None) -> None:
+        if not ended.called:
+            ended.callback(None)
+
+    former.addCallback(end)
+    return ended

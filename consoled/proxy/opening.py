@@ -23,32 +23,17 @@ from consoled.interfaces import (
     Leases,
     PortControl,
     Registrar,
-    TokenAuthority,
     Transport,
 )
 from consoled.leasing.values import Holder
 from consoled.model import NO_GENERATION, Console, ConsoleAuthToken, Instance
-from consoled.proxy.line import Leg, LegFactory, Line
+from consoled.proxy.leg import Leg, LegFactory, OpenConsole
 from consoled.transports.connect import ConnectEndpoint
 
 log = Logger()
 
 OCCUPANCY_LOOKS = 2
 """QEMU needs a moment to see that the client before has hung up."""
-
-
-@frozen
-class OpenConsole:
-    """What an opened console consists of.
-
-    :ivar unproven: somebody else's client may still have the guest's port: nothing is typed
-        before the guest has said something (design.md, invariant 2).
-    """
-
-    instance: Instance
-    console: Console
-    line: Line
-    unproven: bool = False
 
 
 def console_of(token: ConsoleAuthToken, instance: Instance) -> Console:
@@ -84,7 +69,6 @@ class Opener:
 
     driver: Driver
     leases: Leases
-    authority: TokenAuthority
     registrar: Registrar
     ports: PortControl
     transport: Transport
@@ -92,20 +76,17 @@ class Opener:
     connect_timeout: float
 
     def open(
-        self, token: ConsoleAuthToken, session_id: str, after: Deferred[None] | None = None
+        self, token: ConsoleAuthToken, session_id: str, holder: Holder
     ) -> Deferred[OpenConsole]:
-        """A connected line. Cancelling gives up a dial and leaves nothing behind.
+        """A connected console. Cancelling gives up a dial and leaves nothing behind.
 
-        :param after: what has to end first: another session of the same console.
+        :param session_id: the session that it is opened for.
+        :param holder: whose session that is.
         :raises consoled.errors.ConsoledError: why the console does not open.
         """
-        return Deferred.fromCoroutine(self._open(token, session_id, after))
+        return Deferred.fromCoroutine(self._open(token, session_id, holder))
 
-    async def _open(
-        self, token: ConsoleAuthToken, session_id: str, after: Deferred[None] | None
-    ) -> OpenConsole:
-        if after is not None:
-            await after
+    async def _open(self, token: ConsoleAuthToken, session_id: str, holder: Holder) -> OpenConsole:
         try:
             instance = await self.driver.instance(token.instance_uuid)
         except NotFound:
@@ -113,17 +94,14 @@ class Opener:
         console = console_of(token, instance)
         if token.generation == NO_GENERATION:
             await self.registrar.register(instance, console)
-        holder = Holder(token.user_id, token.project_id)
         lease = await self.leases.take(instance.uuid, console.index, session_id, holder=holder)
         try:
-            await self.authority.spend(token)
             unproven = await self._occupied(instance, console, lease)
             leg = await self._dial(instance, console, token)
         except BaseException:
             await self.leases.release(lease)
             raise
-        line = Line(leg, lease, self.leases, self.clock)
-        return OpenConsole(instance, console, line, unproven)
+        return OpenConsole(instance, console, leg, lease, self.leases, unproven)
 
     async def _occupied(self, instance: Instance, console: Console, lease: Lease) -> bool:
         """Whether somebody else's client may have the guest's port, as far as can be known.

@@ -11,6 +11,12 @@ from consoled.model import ConsoleAuthToken
 SEE_HOLDER = "see_holder"
 """The right of a token to be told who has a busy console."""
 
+TAKE = "take"
+"""The right of a token to ask for another user's console, and to get it after a while."""
+
+FORCE = "force"
+"""The right of a token to get another user's console at once."""
+
 
 @frozen
 class Busy:
@@ -19,13 +25,17 @@ class Busy:
     :ivar text: the reason for people.
     :ivar user_id: who has it, where that may be told.
     :ivar since: since when, seconds since the epoch, where that may be told.
-    :ivar takeover: whether the token's user may take it over: it is the own one.
+    :ivar takeover: whether the token's user may take it over at once: it is the own one.
+    :ivar ask: whether they may ask for it, and get it after a while.
+    :ivar force: whether they may take it from its holder at once.
     """
 
     text: str
     user_id: str | None
     since: int | None
-    takeover: bool
+    takeover: bool = False
+    ask: bool = False
+    force: bool = False
 
 
 def belongs(token: ConsoleAuthToken, user_id: str | None, project_id: str | None) -> bool:
@@ -51,9 +61,11 @@ def busy(
     """
     if same_token or belongs(token, user_id, project_id):
         return Busy("You have this console open in another window.", user_id, since, takeover=here)
+    ask, force = here and TAKE in token.rights, here and FORCE in token.rights
     if SEE_HOLDER not in token.rights or user_id is None:
-        return Busy("This console is in use. Try again later.", None, None, takeover=False)
+        text = "This console is in use. Try again later."
+        return Busy(text, None, None, ask=ask, force=force)
     when = ""
     if since is not None:
         when = datetime.fromtimestamp(since, UTC).strftime(" since %Y-%m-%d %H:%M UTC")
-    return Busy(f"{user_id} has this console{when}.", user_id, since, takeover=False)
+    return Busy(f"{user_id} has this console{when}.", user_id, since, ask=ask, force=force)

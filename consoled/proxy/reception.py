@@ -1,10 +1,12 @@
 """The reception: which session a viewer that has arrived gets, or why none.
 
 * Its own session by resume key: that one, wherever its last connection is now.
-* A console that no session of this replica has: a new session.
-* A session that waits for its viewer: the same user takes it up as it is; for anybody else
-  it ends, its line is closed, and a new one is opened.
-* A session with a viewer: busy; the same user may take it over.
+* An observer: a place on the console's line, which is opened if there is none.
+* A writer, and nobody in the writer's seat: that one.
+* A writer's session that waits for its viewer: the same user takes it up as it is; for
+  anybody else it ends, and what it has shown is not shown to them.
+* A writer's session with a viewer: busy. The same user may take it over; others may ask for
+  the seat and get it after :data:`GRACE` seconds, or at once, as policy lets them.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from consoled.errors import ConsoledError, Unavailable
-from consoled.interfaces import Driver
+from consoled.interfaces import Driver, TokenAuthority
 from consoled.leasing.values import ConsoleKey
 from consoled.model import ConsoleAuthToken
-from consoled.proxy.book import Entry, SessionBook
+from consoled.proxy.book import SessionBook
 from consoled.proxy.limits import SessionLimits
+from consoled.proxy.line import Line
 from consoled.proxy.opening import Opener
-from consoled.proxy.presence import Busy, belongs, busy
+from consoled.proxy.presence import FORCE, TAKE, Busy, belongs, busy
 from consoled.proxy.resuming import ResumeKey
 from consoled.proxy.session import Comeback, SessionCore, SessionInputs, Viewer, begin_session
 
@@ -32,6 +35,8 @@ log = Logger()
 
 BUSY = 4409
 YIELDED = 4410
+GRACE = 10.0
+"""Seconds from a request for the writer's seat to the change."""
 
 
 @frozen
@@ -41,7 +46,9 @@ class Arrival:
     :ivar outcome: its token, or why it has none that opens anything.
     :ivar resume: the key of a session that it had before.
     :ivar since: the offset of that session's output that it has seen, or None.
-    :ivar takeover: whether its user wants the console from the own other window.
+    :ivar takeover: whether its user wants the console from whoever has it.
+    :ivar force: whether at once, from another user too.
+    :ivar spent: whether the token has been used up for this very arrival.
     :ivar facts: for the log: who and where from.
     """
 
@@ -49,6 +56,8 @@ class Arrival:
     resume: ResumeKey | None = None
     since: int | None = None
     takeover: bool = False
+    force: bool = False
+    spent: bool = False
     facts: dict[str, object] = field(factory=dict)
 
     @property
@@ -73,6 +82,7 @@ class Farewell:
 class Reception:
     """Gives sessions to viewers.
 
+    :ivar authority: where a token is used up.
     :ivar max_sessions: sessions at once; a further one is refused with 1013.
     :ivar stall_timeout: seconds that a stalled viewer may hold the guest.
     :ivar linger: seconds that a session waits for its viewer to come back.
@@ -81,6 +91,7 @@ class Reception:
 
     opener: Opener
     driver: Driver
+    authority: TokenAuthority
     clock: Any
     sessions: SessionBook
     limits: SessionLimits
@@ -94,90 +105,195 @@ class Reception:
         if self._resumed(arrival) is not None:
             return True
         token = arrival.token
-        return token is not None and self.sessions.at(console_key(token)) is not None
+        return token is not None and self.sessions.line(console_key(token)) is not None
 
     def access_url(self, arrival: Arrival) -> str | None:
         """The URL that the viewer's right was handed out with; None where it has no right."""
-        entry = self._resumed(arrival)
-        if entry is not None:
-            return entry.core.token.access_url
+        core = self._resumed(arrival)
+        if core is not None:
+            return core.token.access_url
         return None if arrival.token is None else arrival.token.access_url
+
+    def adopts(self, arrival: Arrival) -> bool:
+        """Whether the viewer's token would take up a session that is there already.
+
+        Such a token has to be spent first: afterwards it would be too late to refuse it.
+        """
+        token = arrival.token
+        if token is None or arrival.spent or self._resumed(arrival) is not None:
+            return False
+        return self._own(token, arrival) is not None
 
     def receive(self, viewer: Viewer, arrival: Arrival) -> SessionInputs | Farewell:
         """The session that the viewer has from now on."""
-        entry = self._resumed(arrival)
-        if entry is not None:
-            entry.core.facts.update(arrival.facts)
-            entry.session.returned(Comeback(viewer, arrival.since, None))
-            return entry.session
+        core = self._resumed(arrival)
+        if core is not None:
+            return self._return(core, viewer, arrival, None)
         if isinstance(arrival.outcome, ConsoledError):
             return self._farewell(arrival.outcome.close_code, str(arrival.outcome), arrival)
         token = arrival.outcome
-        entry = self.sessions.at(console_key(token))
-        if entry is None:
-            return self._begin(viewer, token, arrival)
-        if entry.core.over:
-            return self._begin(viewer, token, arrival, after=entry)
-        return self._meet(viewer, token, arrival, entry)
+        line = self._line(token)
+        if line is None:
+            return self._begin(viewer, token, arrival, self._new_line(token))
+        if token.observes or line.writer is None:
+            return self._begin(viewer, token, arrival, line)
+        own = self._own(token, arrival)
+        if own is not None:
+            return self._return(own, viewer, arrival, token)
+        return self._meet(viewer, token, arrival, line)
 
     def _meet(
-        self, viewer: Viewer, token: ConsoleAuthToken, arrival: Arrival, entry: Entry
+        self, viewer: Viewer, token: ConsoleAuthToken, arrival: Arrival, line: Line
     ) -> SessionInputs | Farewell:
-        holder = entry.core.token
-        same = token.token_hash == holder.token_hash
-        own = same or belongs(token, holder.user_id, holder.project_id)
-        waits = entry.core.waiting is not None
-        if own and (waits or arrival.takeover):
-            entry.core.facts.update(arrival.facts)
-            entry.session.returned(Comeback(viewer, None, token))
-            return entry.session
-        if waits:
-            entry.session.ended(YIELDED, "Another user asked for the console.")
-            return self._begin(viewer, token, arrival, after=entry)
+        """A writer, and another one in the seat."""
+        holder = self._writer(line)
+        if not holder.present:
+            return self._displace(
+                viewer, token, arrival, line, "Another user asked for the console."
+            )
+        name = token.user_id or "Another user"
+        if arrival.force and FORCE in token.rights:
+            return self._displace(viewer, token, arrival, line, f"{name} took the console over.")
+        if arrival.takeover and TAKE in token.rights and not line.asked:
+            return self._ask(viewer, token, arrival, line)
         found = busy(
             token,
-            user_id=holder.user_id,
-            project_id=holder.project_id,
-            since=entry.core.opened_at,
+            user_id=holder.token.user_id,
+            project_id=holder.token.project_id,
+            since=holder.began,
             here=True,
-            same_token=same,
+            same_token=token.token_hash == holder.token.token_hash,
         )
         return self._farewell(BUSY, found.text, arrival, found)
 
-    def _resumed(self, arrival: Arrival) -> Entry | None:
+    def _displace(
+        self,
+        viewer: Viewer,
+        token: ConsoleAuthToken,
+        arrival: Arrival,
+        line: Line,
+        reason: str,
+    ) -> SessionInputs | Farewell:
+        """The seat for the newcomer, at once; what was shown before is not shown to them."""
+        former = self._writer(line)
+        line.ring.clear()
+        begun = self._begin(viewer, token, arrival, line)
+        if not isinstance(begun, Farewell):
+            former.ended(YIELDED, reason)
+        return begun
+
+    def _ask(
+        self, viewer: Viewer, token: ConsoleAuthToken, arrival: Arrival, line: Line
+    ) -> SessionInputs | Farewell:
+        """The holder hears of it, and has a while to finish."""
+        holder = self._writer(line)
+        after: Deferred[None] = Deferred()
+        begun = self._begin(viewer, token, arrival, line, after)
+        if isinstance(begun, Farewell):
+            return begun
+        name = token.user_id or "Another user"
+        asker = line.members[-1]
+        line.asked = True
+        timer = self.clock.callLater(GRACE, holder.ended, YIELDED, f"{name} took the console over.")
+
+        def settled() -> None:
+            line.asked = False
+            if timer.active():
+                timer.cancel()
+
+        def freed(_: None) -> None:
+            settled()
+            if not after.called:
+                after.callback(None)
+
+        def gave_up(_: None) -> None:
+            if not holder.over and line.asked:
+                settled()
+                holder.inputs.asked(None, 0)
+
+        holder.gone.addCallback(freed)
+        assert isinstance(asker, SessionCore)
+        asker.gone.addCallback(gave_up)
+        viewer.show_wait(holder.token.user_id, GRACE)
+        holder.inputs.asked(name, GRACE)
+        asker.audit("takeover_asked", "asks for the console", holder=holder.session_id)
+        return begun
+
+    def _resumed(self, arrival: Arrival) -> SessionCore | None:
         if arrival.resume is None:
             return None
-        entry = self.sessions.find(arrival.resume.session_id)
-        if entry is None or entry.core.over or not arrival.resume.opens(entry.core.resume):
+        core = self.sessions.find(arrival.resume.session_id)
+        if core is None or core.over or core.line.over:
             return None
-        return entry
+        return core if arrival.resume.opens(core.resume) else None
+
+    def _own(self, token: ConsoleAuthToken, arrival: Arrival) -> SessionCore | None:
+        """The session of the same user that this viewer takes up."""
+        line = self._line(token)
+        if line is None or line.writer is None or token.observes:
+            return None
+        holder = self._writer(line)
+        same = token.token_hash == holder.token.token_hash
+        if not same and not belongs(token, holder.token.user_id, holder.token.project_id):
+            return None
+        return holder if arrival.takeover or not holder.present else None
+
+    def _line(self, token: ConsoleAuthToken) -> Line | None:
+        line = self.sessions.line(console_key(token))
+        return None if line is None or line.over else line
+
+    def _writer(self, line: Line) -> SessionCore:
+        assert isinstance(line.writer, SessionCore)
+        return line.writer
+
+    def _return(
+        self,
+        core: SessionCore,
+        viewer: Viewer,
+        arrival: Arrival,
+        token: ConsoleAuthToken | None,
+    ) -> SessionInputs:
+        core.facts.update(arrival.facts)
+        since = arrival.since if token is None else None
+        core.inputs.returned(Comeback(viewer, since, token))
+        return core.inputs
+
+    def _new_line(self, token: ConsoleAuthToken) -> Line:
+        """A line that opens when the one before is gone."""
+        return Line(console_key(token), token, self.opener, self.driver, self.clock)
 
     def _begin(
         self,
         viewer: Viewer,
         token: ConsoleAuthToken,
         arrival: Arrival,
-        after: Entry | None = None,
+        line: Line,
+        after: Deferred[None] | None = None,
     ) -> SessionInputs | Farewell:
         if self.sessions.full(self.max_sessions):
             error = Unavailable("All console sessions are taken. Try again in a moment.")
             return self._farewell(error.close_code, str(error), arrival)
+        if not line.members:
+            former = self.sessions.line(line.key)
+            line.after = None if former is None else former.gone
+            self.sessions.add_line(line)
         core = SessionCore(
             session_id=str(uuid.uuid4()),
             token=token,
+            writes=not token.observes,
             viewer=viewer,
-            opener=self.opener,
-            driver=self.driver,
+            line=line,
+            authority=self.authority,
             clock=self.clock,
             stall_timeout=self.stall_timeout,
             linger=self.linger,
             limits=self.limits,
+            began=int(self.wall()),
+            spent=arrival.spent,
             facts=dict(arrival.facts),
-            opened_at=int(self.wall()),
         )
-        session = begin_session(core, None if after is None else _ended(after))
-        self.sessions.add(Entry(console_key(token), core, session))
-        return session
+        self.sessions.add(core)
+        return begin_session(core, after)
 
     def _farewell(
         self, code: int, reason: str, arrival: Arrival, found: Busy | None = None
@@ -195,10 +311,3 @@ class Reception:
 def console_key(token: ConsoleAuthToken) -> ConsoleKey:
     """The console that a token is for."""
     return ConsoleKey(token.instance_uuid, token.index, token.console_type)
-
-
-def _ended(entry: Entry) -> Deferred[None]:
-    """Fires when that session's line is closed; cancelling does not reach it."""
-    ended: Deferred[None] = Deferred()
-    entry.core.gone.addCallback(lambda _: None if ended.called else ended.callback(None))
-    return ended

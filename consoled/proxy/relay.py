@@ -16,6 +16,7 @@ _FINAL_BINARY = 0x82
 _MASKED = 0x80
 _SMALL = 512
 """Bytes up to which Python's own integers unmask faster than making a masker."""
+_SHORT_HEADS = [bytes((_FINAL_BINARY, size)) for size in range(126)]
 
 
 def plain_payload(data: bytes, limit: int) -> bytes | None:
@@ -32,6 +33,9 @@ def plain_payload(data: bytes, limit: int) -> bytes | None:
     if size < 6 or data[0] != _FINAL_BINARY:
         return None
     length = data[1] - _MASKED
+    if length == 1 and size == 7:
+        # A keystroke: what nearly every frame is.
+        return bytes((data[6] ^ data[2],))
     start = 6
     if length == 126:
         length, start = int.from_bytes(data[2:4], "big"), 8
@@ -56,11 +60,13 @@ def _unmask(mask: bytes, masked: bytes) -> bytes:
     return number.to_bytes(size, "little")
 
 
-def binary_frame(payload: bytes) -> bytes:
-    """A server's final binary frame: not masked, its length in the shortest form."""
-    size = len(payload)
+def binary_head(size: int) -> bytes:
+    """What precedes the payload of a server's final binary frame, which is not masked.
+
+    :param size: bytes of the payload; its length is said in the shortest form.
+    """
     if size < 126:
-        return bytes((_FINAL_BINARY, size)) + payload
+        return _SHORT_HEADS[size]
     if size < 1 << 16:
-        return bytes((_FINAL_BINARY, 126, size >> 8, size & 0xFF)) + payload
-    return bytes((_FINAL_BINARY, 127)) + size.to_bytes(8, "big") + payload
+        return bytes((_FINAL_BINARY, 126, size >> 8, size & 0xFF))
+    return bytes((_FINAL_BINARY, 127)) + size.to_bytes(8, "big")

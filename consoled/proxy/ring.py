@@ -32,18 +32,25 @@ class Ring:
 
     limit: int
     end: int = field(default=0, init=False)
-    _kept: bytearray = field(factory=bytearray, init=False)
+    _kept: bytes | bytearray = field(default=b"", init=False)
 
     def append(self, data: bytes) -> None:
         """More output."""
         self.end += len(data)
-        kept = self._kept
         if len(data) >= self.limit:
-            kept[:] = data[len(data) - self.limit :]
+            self._kept = data[-self.limit :]
             return
+        kept = self._kept
+        if isinstance(kept, bytes):
+            # Made when it is needed: most of a flood needs none, nor does a silent console.
+            kept = self._kept = bytearray(kept)
         kept += data
         if len(kept) > self.limit + SLACK:
             del kept[: len(kept) - self.limit]
+
+    def clear(self) -> None:
+        """Keeps nothing of what there was; the count goes on."""
+        self._kept = b""
 
     def since(self, offset: int | None) -> Backlog:
         """What came after ``offset``; None, and an offset that never was, ask for all there is."""

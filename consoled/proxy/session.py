@@ -1,4 +1,4 @@
-r"""A session: one viewer's right to one line, as a state machine.
+r"""A session: one viewer on a line, as writer or observer, as a state machine.
 
 ::
 
@@ -15,24 +15,27 @@ port connected; after ``closed`` it is dropped, whatever autobahn still delivers
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from automat import TypeMachineBuilder
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from consoled.errors import ConsoleBusy, ConsoledError
-from consoled.interfaces import Driver
+from consoled.interfaces import TokenAuthority
+from consoled.leasing.values import Holder
 from consoled.model import ConsoleAuthToken
-from consoled.proxy.gate import Gate, InputThrottle
-from consoled.proxy.hangup import why_hung_up
+from consoled.proxy.gate import Gate
+from consoled.proxy.leg import OpenConsole
 from consoled.proxy.limits import SessionLimits, Stopwatch
-from consoled.proxy.opening import OpenConsole, Opener
+from consoled.proxy.line import Line
 from consoled.proxy.presence import Busy, busy
 from consoled.proxy.resuming import ResumeKey
+from consoled.proxy.trailing import Trailing
 
 log = Logger()
 
@@ -41,7 +44,6 @@ TAKEN_OVER = 4410
 SLOW_VIEWER = 4414
 EARLY_INPUT = 64 * 1024
 """Bytes of input that may wait for the console; more stays in the viewer's socket."""
-
 
 BLIND_PATIENCE = 5.0
 """Seconds after which typing is confirmation enough of a viewer that has no words for it."""
@@ -52,15 +54,19 @@ class Greeting:
     """What a viewer is told when its console is open.
 
     :ivar resume: the key by which it comes back to this session; it names the session.
+    :ivar writes: whether it is a writer, not an observer.
     :ivar offset: the count of the line's output bytes before the next one that it gets.
     :ivar lost: output bytes between what it asked for and ``offset`` that are gone.
+    :ivar replay: how many of the next bytes were shown before, to this viewer or another.
     :ivar unproven: whether input is held back until the guest's first byte.
     """
 
     resume: ResumeKey
     console: OpenConsole
+    writes: bool
     offset: int
     lost: int
+    replay: int
     unproven: bool
 
 
@@ -81,8 +87,20 @@ class Viewer(Protocol):
     def send(self, data: bytes) -> None:
         """Output for the viewer."""
 
+    def go_straight(self, take: Callable[[bytes], None] | None) -> None:
+        """Where ordinary input goes while the session is open; None: to the session."""
+
     def warn(self, text: str) -> None:
         """A line for the person, about what will happen."""
+
+    def show_company(self, writer: str | None, observers: Sequence[str]) -> None:
+        """Who is on the line."""
+
+    def show_request(self, user: str | None, seconds: float) -> None:
+        """Somebody asks for the console and gets it then; None: nobody does any more."""
+
+    def show_wait(self, user: str | None, seconds: float) -> None:
+        """The console was asked of its holder, and is this viewer's then."""
 
     def dismiss(self, code: int, reason: str, busy: Busy | None = None) -> None:
         """Closes the WebSocket with a plain reason; nothing follows it."""
@@ -104,8 +122,8 @@ class Comeback:
 class SessionInputs(Protocol):
     """What can happen to a session."""
 
-    def opened(self, console: OpenConsole) -> None:
-        """The console's line is connected."""
+    def opened(self) -> None:
+        """The console's line is open, and the session may attach to it."""
 
     def refused(self, error: ConsoledError) -> None:
         """The console does not open."""
@@ -122,11 +140,14 @@ class SessionInputs(Protocol):
     def confirmed(self) -> None:
         """The person wants to type although the guest has said nothing yet."""
 
-    def line_lost(self) -> None:
-        """The console's side closed the connection."""
+    def asked(self, user: str | None, seconds: float) -> None:
+        """Somebody asks for the console, or does not ask any more."""
+
+    def handed_over(self) -> None:
+        """The person gives the console to whoever asks for it."""
 
     def ended(self, code: int, reason: str) -> None:
-        """Somebody, or a limit, ends the session."""
+        """Somebody, a limit, or the guest ends the session."""
 
     def viewer_lost(self) -> None:
         """The viewer's connection broke."""
@@ -143,49 +164,94 @@ class SessionInputs(Protocol):
 
 @define(eq=False)
 class SessionCore:
-    """The parts of one session, and what its audit line tells.
+    """The parts of one session, and what its audit line tells (a :class:`line.Member`).
 
     :ivar session_id: named in lists and logs; it attaches to nothing.
+    :ivar writes: whether it is a writer's, not an observer's.
     :ivar viewer: its WebSocket; None while the session is away.
     :ivar linger: seconds that it waits for its viewer to come back.
-    :ivar over: whether it has ended, or will end in a moment.
-    :ivar gone: fires when its line is closed and its lease given back.
-    :ivar opened_at: when the console was opened, seconds since the epoch, for people.
+    :ivar began: when it began, seconds since the epoch, for people.
+    :ivar spent: whether its token has been used up already.
+    :ivar inputs: the machine that this is the core of.
+    :ivar over: whether it has ended.
+    :ivar gone: fires when it has ended.
     """
 
     session_id: str
     token: ConsoleAuthToken
+    writes: bool
     viewer: Viewer | None
-    opener: Opener
-    driver: Driver
+    line: Line
+    authority: TokenAuthority
     clock: IReactorTime
     stall_timeout: float
     linger: float
     limits: SessionLimits
+    began: int
+    spent: bool = False
     facts: dict[str, object] = field(factory=dict)
-    gone: Deferred[None] = field(factory=Deferred)
-    over: bool = False
-    opened_at: int | None = None
-    resume: ResumeKey | None = None
-    opening: Deferred[OpenConsole] | None = None
-    console: OpenConsole | None = None
-    gate: Gate | None = None
-    throttle: InputThrottle = field(factory=InputThrottle)
-    stopwatch: Stopwatch | None = None
-    waiting: IDelayedCall | None = None
-    early: bytes = b""
-    unproven: bool = False
-    since: float = 0.0
-    bytes_in: int = 0
-    bytes_out: int = 0
+    inputs: SessionInputs = field(init=False)
+    gone: Deferred[None] = field(factory=Deferred, init=False)
+    over: bool = field(default=False, init=False)
+    resume: ResumeKey | None = field(default=None, init=False)
+    entering: Deferred[None] | None = field(default=None, init=False)
+    flow: Gate | Trailing | None = field(default=None, init=False)
+    stopwatch: Stopwatch | None = field(default=None, init=False)
+    waiting: IDelayedCall | None = field(default=None, init=False)
+    company: tuple[str | None, list[str]] | None = field(default=None, init=False)
+    asked_by: str | None = field(default=None, init=False)
+    early: bytes = field(default=b"", init=False)
+    since: float = field(default=0.0, init=False)
+    bytes_in: int = field(default=0, init=False)
+    bytes_out: int = field(default=0, init=False)
+
+    @property
+    def holder(self) -> Holder:
+        """Whose it is."""
+        return Holder(self.token.user_id, self.token.project_id)
+
+    @property
+    def present(self) -> bool:
+        """Whether its viewer is connected."""
+        return self.viewer is not None
+
+    def printed(self, data: bytes) -> None:
+        """The guest's output: past the machine, which would take longer than all else here."""
+        self.show(data)
+
+    def typed(self, data: bytes) -> None:
+        """Input, while the session is open: ``flow`` is there just as long."""
+        if self.flow is not None:
+            self.type(data)
+            assert self.stopwatch is not None
+            self.stopwatch.touch()
+
+    def ended(self, code: int, reason: str) -> None:
+        """The line is over."""
+        self.inputs.ended(code, reason)
+
+    def company_changed(self) -> None:
+        """Tells the viewer of an open console who is on the line."""
+        if self.viewer is None or self.flow is None:
+            return
+        writer = self.line.writer
+        others = [m for m in self.line.members if m is not writer and m.present]
+        company = (
+            None if writer is None or not writer.present else _name(writer.holder),
+            [_name(member.holder) for member in others],
+        )
+        # Whoever writes alone knows that without being told.
+        alone: tuple[str | None, list[str]] = (_name(self.holder), [])
+        if company != (self.company or (alone if writer is self else None)):
+            self.viewer.show_company(*company)
+        self.company = company
 
     def type(self, data: bytes) -> None:
         """Input, to the guest."""
-        assert self.console is not None
-        if self.unproven and not self.insists():
+        if self.line.writer is not self or (self.line.unproven and not self.insists()):
             return
         self.bytes_in += len(data)
-        self.console.line.write(data)
+        self.line.write(data)
 
     def insists(self) -> bool:
         """Whether a viewer that cannot confirm goes on typing although it has waited."""
@@ -198,8 +264,8 @@ class SessionCore:
 
     def prove(self) -> None:
         """From now on input goes to the guest although it has said nothing."""
-        if self.unproven:
-            self.unproven = False
+        if self.line.unproven:
+            self.line.unproven = False
             self.audit("session_confirmed", "types before any output, as the user wishes")
 
     def audit(self, event: str, sentence: str, **more: object) -> None:
@@ -208,6 +274,7 @@ class SessionCore:
             "session {session_id}: " + sentence,
             event=event,
             session_id=self.session_id,
+            role="writer" if self.writes else "observer",
             token_id=self.token.token_id,
             instance_uuid=self.token.instance_uuid,
             index=self.token.index,
@@ -217,62 +284,85 @@ class SessionCore:
             **more,
         )
 
-    def attach(self, inputs: SessionInputs, viewer: Viewer, since: int | None) -> None:
+    def attach(self, viewer: Viewer, since: int | None) -> None:
         """Gives the open console to a viewer: first what it has missed, then live.
 
         :param since: the offset that it has seen; None shows all of the scrollback.
         """
-        assert self.console is not None
-        line = self.console.line
+        line = self.line
         self.viewer = viewer
-        self.gate = Gate(
-            line.transport,
-            self.clock,
-            self.stall_timeout,
-            inputs.stalled,
-        )
         if self.resume is None:
             self.resume = ResumeKey.make(self.session_id)
         backlog = line.ring.since(since)
         viewer.greet(
             Greeting(
                 resume=self.resume,
-                console=self.console,
+                console=line.console,
+                writes=self.writes,
                 offset=backlog.offset,
                 lost=backlog.lost,
-                unproven=self.unproven,
+                # A terminal must not answer queries again that were answered when they came.
+                replay=len(backlog.data) if since is None else 0,
+                unproven=line.unproven and self.writes,
             )
         )
-        viewer.transport.registerProducer(self.gate, True)
-        self.throttle.turn_to(viewer.transport)
+        self.company = None
+        self.flow = self._flow()
+        viewer.transport.registerProducer(self.flow, True)
+        if self.writes:
+            line.throttle.turn_to(viewer.transport)
+        viewer.go_straight(self.typed)
         if backlog.data:
-            self.show(backlog.data)
+            self.send(backlog.data)
+        line.changed()
+
+    def _flow(self) -> Gate | Trailing:
+        if self.writes:
+            source: Any = self.line.console.leg.transport
+            return Gate(source, self.clock, self.stall_timeout, self.inputs.stalled)
+        return Trailing(self.line.ring, self.send, self.skip, self.line.ring.end)
 
     def show(self, data: bytes) -> None:
-        """Output, to the viewer if there is one."""
-        viewer, gate = self.viewer, self.gate
-        if viewer is None or gate is None:
+        """Output, to the viewer if it can take it."""
+        if isinstance(self.flow, Trailing):
+            self.flow.printed(data)
+        else:
+            self.send(data)
+
+    def send(self, data: bytes) -> None:
+        """Output, to the viewer."""
+        viewer, flow = self.viewer, self.flow
+        if viewer is None or flow is None:
             return
         self.bytes_out += len(data)
         viewer.send(data)
         if viewer.acknowledges:
-            gate.spend(len(data))
+            flow.spend(len(data))
+
+    def skip(self, count: int) -> None:
+        """An observer fell behind."""
+        if self.viewer is not None:
+            self.viewer.warn(f"{count} bytes of output were skipped: they came too fast to show.")
 
     def detach(self) -> Viewer | None:
-        """The console without its viewer, which is given back."""
+        """The session without its viewer, which is given back."""
         viewer, self.viewer = self.viewer, None
-        gate, self.gate = self.gate, None
-        self.throttle.turn_to(None)
-        if gate is not None:
-            gate.dismantle()
+        flow, self.flow = self.flow, None
+        if self.line.writer is self:
+            self.line.throttle.turn_to(None)
+        if flow is not None:
+            flow.dismantle()
+        if viewer is not None:
+            viewer.go_straight(None)
         return viewer
 
-    def await_viewer(self, expired: Any) -> None:
+    def await_viewer(self) -> None:
         """Lingers: the console stays open for the viewer to come back."""
-        assert self.console is not None
-        self.waiting = self.clock.callLater(self.linger, expired)
+        self.waiting = self.clock.callLater(
+            self.linger, self.inputs.ended, NORMAL, "the viewer did not come back"
+        )
         if self.linger:
-            self.console.line.linger(True)
+            self.line.changed()
 
     def stop_waiting(self) -> None:
         """The viewer is back, or nobody waits for it any more."""
@@ -281,21 +371,21 @@ class SessionCore:
             waiting.cancel()
 
     def finish(self, code: int | None, reason: str, busy: Busy | None = None) -> None:
-        """Closes the line and writes the last audit line.
+        """Leaves the line and writes the last audit line.
 
         :param code: what the viewer is told, or None where it is gone already.
         """
         self.over = True
-        opening, self.opening = self.opening, None
-        if opening is not None:
-            opening.cancel()
         self.stop_waiting()
         if self.stopwatch is not None:
             self.stopwatch.stop()
         viewer = self.detach()
         if code is not None and viewer is not None:
             viewer.dismiss(code, reason, busy)
-        closed = succeed(None) if self.console is None else self.console.line.close()
+        entering, self.entering = self.entering, None
+        if entering is not None:
+            entering.cancel()
+        self.line.leave(self)
         self.audit(
             "session_ended",
             "ended with {close_code}: {reason}",
@@ -305,9 +395,11 @@ class SessionCore:
             bytes_out=self.bytes_out,
             duration_s=round(self.clock.seconds() - self.since, 3),
         )
-        # A cancelled opening has given its lease back by the time it is over.
-        last: Deferred[Any] = closed if opening is None else opening
-        last.addBoth(lambda _: self.gone.callback(None))
+        self.gone.callback(None)
+
+
+def _name(holder: Holder) -> str:
+    return holder.user_id or "somebody"
 
 
 _builder = TypeMachineBuilder(SessionInputs, SessionCore)
@@ -318,22 +410,20 @@ _closed = _builder.state("closed")
 
 
 @_opening.upon(SessionInputs.opened).to(_open)
-def _start(inputs: SessionInputs, core: SessionCore, console: OpenConsole) -> None:
-    core.opening = None
-    core.console = console
-    core.unproven = console.unproven
-    core.audit("session_opened", "opened {place}", place=console.console.place)
+def _start(inputs: SessionInputs, core: SessionCore) -> None:
+    core.entering = None
+    assert core.viewer is not None
+    viewer = core.viewer
+    place = core.line.console.console.place
+    core.audit("session_opened", "opened {place}", place=place)
     core.stopwatch = Stopwatch(
         core.limits,
         core.clock,
         lambda text: core.viewer.warn(text) if core.viewer is not None else None,
         inputs.ended,
     )
-    assert core.viewer is not None
-    viewer = core.viewer
-    core.attach(inputs, viewer, None)
     core.stopwatch.start(core.token.left)
-    console.line.start(inputs, core.throttle)
+    core.attach(viewer, None)
     if core.early:
         early, core.early = core.early, b""
         core.type(early)
@@ -350,7 +440,7 @@ def _wait(inputs: SessionInputs, core: SessionCore, data: bytes) -> None:
 
 @_opening.upon(SessionInputs.refused).to(_closed)
 def _refuse(inputs: SessionInputs, core: SessionCore, error: ConsoledError) -> None:
-    core.opening = None
+    core.entering = None
     if isinstance(error, ConsoleBusy):
         found = busy(
             core.token,
@@ -366,26 +456,18 @@ def _refuse(inputs: SessionInputs, core: SessionCore, error: ConsoledError) -> N
 
 @_open.upon(SessionInputs.typed).to(_open)
 def _typed(inputs: SessionInputs, core: SessionCore, data: bytes) -> None:
-    assert core.stopwatch is not None
-    core.stopwatch.touch()
-    core.type(data)
+    core.typed(data)
 
 
 @_open.upon(SessionInputs.printed).to(_open)
 def _printed(inputs: SessionInputs, core: SessionCore, data: bytes) -> None:
-    core.unproven = False
     core.show(data)
-
-
-@_away.upon(SessionInputs.printed).to(_away)
-def _printed_to_nobody(inputs: SessionInputs, core: SessionCore, data: bytes) -> None:
-    core.unproven = False
 
 
 @_open.upon(SessionInputs.acknowledged).to(_open)
 def _acknowledged(inputs: SessionInputs, core: SessionCore, count: int) -> None:
-    assert core.gate is not None
-    core.gate.acknowledge(count)
+    assert core.flow is not None
+    core.flow.acknowledge(count)
 
 
 @_open.upon(SessionInputs.confirmed).to(_open)
@@ -393,13 +475,17 @@ def _confirmed(inputs: SessionInputs, core: SessionCore) -> None:
     core.prove()
 
 
-@_open.upon(SessionInputs.line_lost).to(_open)
-@_away.upon(SessionInputs.line_lost).to(_away)
-def _line_lost(inputs: SessionInputs, core: SessionCore) -> None:
-    # It ends for certain: nobody comes back to it while the reason is looked for.
-    core.over = True
-    why = Deferred.fromCoroutine(why_hung_up(core.driver, core.token.instance_uuid, core.clock))
-    why.addCallback(lambda code_and_reason: inputs.ended(*code_and_reason))
+@_open.upon(SessionInputs.asked).to(_open)
+def _asked(inputs: SessionInputs, core: SessionCore, user: str | None, seconds: float) -> None:
+    core.asked_by = user
+    if core.viewer is not None:
+        core.viewer.show_request(user, seconds)
+
+
+@_open.upon(SessionInputs.handed_over).to(_open)
+def _hand_over(inputs: SessionInputs, core: SessionCore) -> None:
+    if core.asked_by is not None:
+        inputs.ended(TAKEN_OVER, f"You handed the console over to {core.asked_by}.")
 
 
 @_opening.upon(SessionInputs.ended).to(_closed)
@@ -424,7 +510,7 @@ def _left(inputs: SessionInputs, core: SessionCore) -> None:
 def _linger(inputs: SessionInputs, core: SessionCore) -> None:
     core.detach()
     core.audit("session_lingers", "waits {seconds} s for its viewer", seconds=core.linger)
-    core.await_viewer(lambda: inputs.ended(NORMAL, "the viewer did not come back"))
+    core.await_viewer()
 
 
 @_open.upon(SessionInputs.stalled).to(_away)
@@ -434,14 +520,12 @@ def _drop_slow_viewer(inputs: SessionInputs, core: SessionCore) -> None:
     if viewer is not None:
         viewer.dismiss(SLOW_VIEWER, "The output could not be shown fast enough for too long.")
     core.audit("viewer_stalled", "dropped a viewer that took no output")
-    core.await_viewer(lambda: inputs.ended(NORMAL, "the viewer did not come back"))
+    core.await_viewer()
 
 
 @_away.upon(SessionInputs.returned).to(_open)
 def _resume(inputs: SessionInputs, core: SessionCore, comeback: Comeback) -> None:
-    assert core.console is not None
     core.stop_waiting()
-    core.console.line.linger(False)
     _adopt(inputs, core, comeback)
 
 
@@ -460,7 +544,7 @@ def _adopt(inputs: SessionInputs, core: SessionCore, comeback: Comeback) -> None
         core.resume = None
         assert core.stopwatch is not None
         core.stopwatch.renew(comeback.token.left)
-    core.attach(inputs, comeback.viewer, comeback.since)
+    core.attach(comeback.viewer, comeback.since)
     core.audit("session_resumed", "goes on, in a new connection")
 
 
@@ -477,16 +561,16 @@ def _missed(inputs: SessionInputs, core: SessionCore, comeback: Comeback) -> Non
     comeback.viewer.dismiss(1013, "The session has ended at this moment. Try again.")
 
 
-@_closed.upon(SessionInputs.opened).to(_closed)
-def _too_late(inputs: SessionInputs, core: SessionCore, console: OpenConsole) -> None:
-    console.line.close()
-
-
 for _state, _event in (
     (_opening, SessionInputs.printed),
     (_opening, SessionInputs.acknowledged),
     (_opening, SessionInputs.confirmed),
-    (_opening, SessionInputs.line_lost),
+    (_opening, SessionInputs.asked),
+    (_opening, SessionInputs.handed_over),
+    (_opening, SessionInputs.stalled),
+    (_away, SessionInputs.printed),
+    (_away, SessionInputs.asked),
+    (_away, SessionInputs.handed_over),
     (_away, SessionInputs.typed),
     (_away, SessionInputs.acknowledged),
     (_away, SessionInputs.confirmed),
@@ -497,7 +581,9 @@ for _state, _event in (
     (_closed, SessionInputs.printed),
     (_closed, SessionInputs.acknowledged),
     (_closed, SessionInputs.confirmed),
-    (_closed, SessionInputs.line_lost),
+    (_closed, SessionInputs.opened),
+    (_closed, SessionInputs.asked),
+    (_closed, SessionInputs.handed_over),
     (_closed, SessionInputs.refused),
     (_closed, SessionInputs.ended),
     (_closed, SessionInputs.viewer_lost),
@@ -510,12 +596,15 @@ _machine = _builder.build()
 
 
 def begin_session(core: SessionCore, after: Deferred[None] | None = None) -> SessionInputs:
-    """A session that opens its console at once.
+    """A session that goes to its line at once.
 
-    :param after: what has to end first: another session of the same console.
+    :param after: what has to end before it may have the writer's seat.
     """
-    session = _machine(core)
+    session = core.inputs = _machine(core)
     core.since = core.clock.seconds()
+    core.line.join(core)
+    if core.writes and after is None:
+        core.line.seat(core)
 
     def failed(failure: Failure) -> None:
         if failure.check(CancelledError):
@@ -526,7 +615,17 @@ def begin_session(core: SessionCore, after: Deferred[None] | None = None) -> Ses
             error = ConsoledError("Something went wrong inside consoled. Its log says what.")
         session.refused(error)
 
-    opening = core.opener.open(core.token, core.session_id, after)
-    core.opening = opening
-    opening.addCallbacks(session.opened, failed)
+    entering = core.entering = Deferred.fromCoroutine(_enter(core, after))
+    entering.addCallbacks(lambda _: session.opened(), failed)
     return session
+
+
+async def _enter(core: SessionCore, after: Deferred[None] | None) -> None:
+    if after is not None:
+        await after
+        if core.line.writer is not None:
+            raise ConsoleBusy("Somebody else was faster. Try again.")
+        core.line.seat(core)
+    await core.line.ready()
+    if not core.spent:
+        await core.authority.spend(core.token)

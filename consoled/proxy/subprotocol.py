@@ -43,7 +43,12 @@ class Confirmed:
     """The person wants to type although the guest has said nothing yet."""
 
 
-Message = bytes | Acknowledged | Confirmed | None
+@frozen
+class HandedOver:
+    """The person gives the console to whoever asks for it."""
+
+
+Message = bytes | Acknowledged | Confirmed | HandedOver | None
 """What a frame of the client is: input, a control message, or nothing to us."""
 
 
@@ -122,6 +127,8 @@ class ConsoledV1:
             raise BadMessage("A control message is an object with a type.")
         if message["type"] == "confirm":
             return Confirmed()
+        if message["type"] == "handover":
+            return HandedOver()
         if message["type"] != "ack":
             return None
         count = message.get("bytes")
@@ -164,27 +171,33 @@ def hello(
     resume: str,
     instance: Mapping[str, str],
     index: int,
+    role: str,
     offset: int,
     lost: int,
+    replay: int,
     unproven: bool,
 ) -> bytes:
     """The first control message of ``consoled.v1``: the guest's port is connected.
 
+    :param role: ``writer`` or ``observer``.
     :param resume: the key by which this viewer comes back to its session.
     :param offset: the line's count of output bytes before the next one.
     :param lost: output bytes that the viewer asked for and that are gone.
+    :param replay: how many of the next bytes were shown before: their queries are answered.
     :param unproven: whether input is dropped until the guest's first byte, or ``confirm``.
     """
     more: dict[str, object] = {}
     if lost:
         more["lost"] = lost
+    if replay:
+        more["replay"] = replay
     if unproven:
         more["unproven"] = True
     return _message(
         "hello",
         session=session_id,
         resume=resume,
-        role="writer",
+        role=role,
         instance=instance,
         console=index,
         offset=offset,
@@ -192,13 +205,30 @@ def hello(
     )
 
 
-def busy(user: str | None, since: str | None, *, takeover: bool) -> bytes:
+def busy(user: str | None, since: str | None, *, takeover: bool, ask: bool, force: bool) -> bytes:
     """Who has the console, before a close with 4409.
 
     :param since: a time in ISO 8601.
-    :param takeover: whether this user may take it over.
+    :param takeover: whether this user may take it over at once: it is the own one.
+    :param ask: whether this user may ask for it.
+    :param force: whether this user may take it from its holder at once.
     """
-    return _message("busy", user=user, since=since, takeover=takeover)
+    return _message("busy", user=user, since=since, takeover=takeover, ask=ask, force=force)
+
+
+def viewers(writer: str | None, observers: Sequence[str]) -> bytes:
+    """Who is on the line: the user in the writer's seat, and those who watch."""
+    return _message("viewers", writer=writer, observers=list(observers))
+
+
+def takeover(user: str | None, seconds: float) -> bytes:
+    """Somebody asks for the console and gets it in that time; None: not any more."""
+    return _message("takeover", user=user, seconds=seconds)
+
+
+def waiting(user: str | None, seconds: float) -> bytes:
+    """The console was asked of its holder; this viewer has it in that time at the latest."""
+    return _message("waiting", user=user, seconds=seconds)
 
 
 def warning(text: str) -> bytes:

@@ -187,7 +187,8 @@ class Upgrades:
             outcome=await self._check_token(clear_token(request)),
             resume=_resume_key(request),
             since=_since(request),
-            takeover=_last(request, b"takeover") == "1",
+            takeover=_last(request, b"takeover") in ("1", "force"),
+            force=_last(request, b"takeover") == "force",
             facts={
                 "request_id": request.request_id,
                 "src": self.client(request),
@@ -202,11 +203,11 @@ class Upgrades:
         elif self._spoke_too_early(request):
             pass
         elif isinstance(owner, ConsoledError):
-            self._hand_over(request, handshake, evolve(arrival, outcome=owner, resume=None))
+            await self._hand_over(request, handshake, evolve(arrival, outcome=owner, resume=None))
         elif owner is not None:
             await self._hop(request, handshake, arrival, owner)
         else:
-            self._hand_over(request, handshake, arrival)
+            await self._hand_over(request, handshake, arrival)
 
     async def _owner(self, arrival: Arrival) -> LeaseRow | ConsoledError | None:
         """The lease of the other replica that this viewer has to go to, if there is one."""
@@ -224,7 +225,7 @@ class Upgrades:
         try:
             hop = await self.hops.begin(owner, handshake, arrival)
         except ConsoledError as error:
-            self._hand_over(request, handshake, evolve(arrival, outcome=error, resume=None))
+            await self._hand_over(request, handshake, evolve(arrival, outcome=error, resume=None))
             return
         if self._spoke_too_early(request):
             hop.drop()
@@ -237,7 +238,7 @@ class Upgrades:
         if arrival is None:
             self._answer(request, 403, "This is a way for the cell's own replicas only.")
         elif not self._spoke_too_early(request):
-            self._hand_over(request, handshake, arrival)
+            await self._hand_over(request, handshake, arrival)
 
     def _spoke_too_early(self, request: Any) -> bool:
         if not request.channel._dataBuffer:
@@ -262,7 +263,15 @@ class Upgrades:
             log.failure("the token check failed")
             return ConsoledError("Something went wrong inside consoled. Its log says what.")
 
-    def _hand_over(self, request: Any, handshake: Handshake, arrival: Arrival) -> None:
+    async def _hand_over(self, request: Any, handshake: Handshake, arrival: Arrival) -> None:
+        token = arrival.token
+        if token is not None and self.reception.adopts(arrival):
+            try:
+                await self.authority.spend(token)
+                arrival = evolve(arrival, spent=True)
+            except ConsoledError as error:
+                arrival = evolve(arrival, outcome=error)
+
         def begin(socket: ConsoleSocket) -> SessionInputs | Farewell:
             return self.reception.receive(socket, arrival)
 

@@ -7,7 +7,7 @@ autobahn's debug log would print.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,12 +18,13 @@ from twisted.logger import Logger
 
 from consoled import __version__
 from consoled.http.sending import write_now
+from consoled.model import OBSERVER
 from consoled.proxy import subprotocol
 from consoled.proxy.presence import Busy
 from consoled.proxy.reception import Farewell
-from consoled.proxy.relay import binary_frame, plain_payload
+from consoled.proxy.relay import binary_head, plain_payload
 from consoled.proxy.session import Greeting, SessionInputs
-from consoled.proxy.subprotocol import Acknowledged, BadMessage, Confirmed
+from consoled.proxy.subprotocol import Acknowledged, BadMessage, Confirmed, HandedOver
 
 log = Logger()
 
@@ -62,6 +63,7 @@ class ConsoleSocket(WebSocketServerProtocol):
         self._chosen = chosen
         self._speaker = subprotocol.speaker(chosen)
         self._session: SessionInputs | None = None
+        self._straight: Callable[[bytes], None] | None = None
         self._dismissed = False
 
     @property
@@ -69,20 +71,27 @@ class ConsoleSocket(WebSocketServerProtocol):
         """Whether the page says what it has shown."""
         return self._speaker.controls
 
+    def go_straight(self, take: Callable[[bytes], None] | None) -> None:
+        """Where the input of ordinary frames goes from now on; None: by autobahn to the session."""
+        self._straight = take if self._speaker.is_wire else None
+
     def dataReceived(self, data: bytes) -> None:
         """An ordinary frame goes its own way; autobahn takes everything else."""
+        take = self._straight
         if (
-            self.state == self.STATE_OPEN
-            and self._speaker.is_wire
-            and not self.data
-            and self.current_frame is None
-            and not self.inside_message
+            take is None
+            or self.state != self.STATE_OPEN
+            or self.data
+            or self.current_frame is not None
+            or self.inside_message
+            or (payload := plain_payload(data, MESSAGE_LIMIT)) is None
         ):
-            payload = plain_payload(data, MESSAGE_LIMIT)
-            if payload is not None:
-                self.onMessage(payload, True)
-                return
-        self._dataReceived(data)
+            self._dataReceived(data)
+        elif payload:
+            try:
+                take(payload)
+            except Exception:
+                self._fail()
 
     def onConnect(self, request: Any) -> str | None:
         """The subprotocol; everything else has been judged."""
@@ -115,6 +124,8 @@ class ConsoleSocket(WebSocketServerProtocol):
             self._session.acknowledged(message.count)
         elif isinstance(message, Confirmed):
             self._session.confirmed()
+        elif isinstance(message, HandedOver):
+            self._session.handed_over()
         elif message:
             self._session.typed(message)
 
@@ -136,6 +147,7 @@ class ConsoleSocket(WebSocketServerProtocol):
             return
         super()._fail_connection(code, reason)
         self._dismissed = True
+        self._straight = None
         transport: Any = self.transport
         transport.unregisterProducer()
         transport.pauseProducing()
@@ -147,28 +159,46 @@ class ConsoleSocket(WebSocketServerProtocol):
         """Tells a page that its console is open."""
         if self._speaker.controls:
             instance, console = greeting.console.instance, greeting.console.console
+            role = "writer" if greeting.writes else OBSERVER
             hello = subprotocol.hello(
                 session_id=greeting.resume.session_id,
                 resume=greeting.resume.clear,
                 instance={"uuid": instance.uuid, "name": instance.name},
                 index=console.index,
+                role=role,
                 offset=greeting.offset,
                 lost=greeting.lost,
+                replay=greeting.replay,
                 unproven=greeting.unproven,
             )
             self.sendMessage(hello, isBinary=False)
 
     def warn(self, text: str) -> None:
         """Tells a page's person what will happen."""
+        self._tell(subprotocol.warning(text))
+
+    def show_company(self, writer: str | None, observers: Sequence[str]) -> None:
+        """Tells a page who is on the line."""
+        self._tell(subprotocol.viewers(writer, observers))
+
+    def show_request(self, user: str | None, seconds: float) -> None:
+        """Tells a page that somebody asks for its console, or does not any more."""
+        self._tell(subprotocol.takeover(user, seconds))
+
+    def show_wait(self, user: str | None, seconds: float) -> None:
+        """Tells a page that it has the console in a while."""
+        self._tell(subprotocol.waiting(user, seconds))
+
+    def _tell(self, message: bytes) -> None:
         if self._speaker.controls and not self._dismissed:
-            self.sendMessage(subprotocol.warning(text), isBinary=False)
+            self.sendMessage(message, isBinary=False)
 
     def send(self, data: bytes) -> None:
         """Output for the viewer."""
         if self._dismissed or self.state != self.STATE_OPEN:
             return
         if self._speaker.is_wire:
-            write_now(self.transport, binary_frame(data))
+            write_now(self.transport, data, binary_head(len(data)))
         else:
             # autobahn's limit for messages holds for our own as well, and base64 grows.
             for start in range(0, len(data), ENCODED_PIECE):
@@ -185,6 +215,7 @@ class ConsoleSocket(WebSocketServerProtocol):
         if busy is not None and self._speaker.controls:
             self.sendMessage(_told(busy), isBinary=False)
         self._dismissed = True
+        self._straight = None
         transport: Any = self.transport
         transport.unregisterProducer()
         transport.resumeProducing()
@@ -195,13 +226,18 @@ class ConsoleSocket(WebSocketServerProtocol):
         try:
             fn(*args)
         except Exception:
-            log.failure("a console's WebSocket failed")
-            self.dismiss(INTERNAL_ERROR, "Something went wrong inside consoled.")
+            self._fail()
+
+    def _fail(self) -> None:
+        log.failure("a console's WebSocket failed")
+        self.dismiss(INTERNAL_ERROR, "Something went wrong inside consoled.")
 
 
 def _told(busy: Busy) -> bytes:
     since = busy.since and datetime.fromtimestamp(busy.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return subprotocol.busy(busy.user_id, since or None, takeover=busy.takeover)
+    return subprotocol.busy(
+        busy.user_id, since or None, takeover=busy.takeover, ask=busy.ask, force=busy.force
+    )
 
 
 @frozen

@@ -9,7 +9,7 @@ The owner answers the viewer's own handshake, so that this side only carries byt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from attrs import define, evolve, field
@@ -38,21 +38,25 @@ TICKET = b"X-Consoled-Ticket"
 PAPERS = b"X-Consoled-Arrival"
 ANSWER_LIMIT = 5.0
 """Seconds until another replica of the cell has answered."""
+ACCEPTED = b"HTTP/1.1 101 "
 AWAY = "The server that has this console cannot be reached now. Try again in a moment."
+RESTARTED = "The server that had this console has just restarted. Try again in a moment."
 
 
 @define(eq=False)
 class Hops:
     """Carries viewers to other replicas, and lets in those that others bring.
 
+    :ivar own_url: this replica's; another one there is a dead incarnation of this one.
     :ivar endpoint: where a replica's url is dialled.
     """
 
     leases: Leases
     tickets: TicketOffice
+    own_url: str
     endpoint: Callable[[str], IStreamClientEndpoint]
     clock: IReactorTime
-    _under_way: set[Hop] = field(factory=set, init=False)
+    _under_way: dict[Hop, str] = field(factory=dict, init=False)
     _ended: list[Deferred[None]] = field(factory=list, init=False)
 
     def __len__(self) -> int:
@@ -67,7 +71,22 @@ class Hops:
         :raises consoled.errors.Unavailable: the database is away.
         """
         uuid, index = (None, 0) if token is None else (token.instance_uuid, token.index)
-        return self.leases.elsewhere(uuid, index, session_id).addCallback(_reachable)
+        return self.leases.elsewhere(uuid, index, session_id).addCallback(self._reachable)
+
+    def _reachable(self, row: LeaseRow | None) -> LeaseRow | None:
+        if row is None:
+            return None
+        if row.url and row.url == self.own_url:
+            raise Unavailable(RESTARTED)
+        if not row.url:
+            log.warn(
+                "replica {replica_id} has the console that was asked for, and no [proxy] "
+                "replica_url: set it there",
+                event="replica_without_url",
+                replica_id=row.replica_id,
+            )
+            raise ConsoleBusy("This console is in use. Try again later.")
+        return row
 
     async def begin(self, owner: LeaseRow, handshake: Handshake, arrival: Arrival) -> Hop:
         """A connection to the owner that has been asked to take the viewer.
@@ -96,7 +115,7 @@ class Hops:
             )
             raise Unavailable(AWAY) from error
         side = hop.owner_side
-        self._under_way.add(hop)
+        self._under_way[hop] = owner.replica_id
         side.on_end = lambda: self._over(hop)
         log.info(
             "a viewer of session {session_id} is relayed to replica {replica_id}",
@@ -110,7 +129,10 @@ class Hops:
     async def _dial(self, url: str, factory: Factory[OwnerSide]) -> Hop:
         side: Any = await self.endpoint(url).connect(factory)
         try:
-            return Hop(side, ViewerSide(await side.answered))
+            first = await side.answered
+            if not first.startswith(ACCEPTED):
+                raise ConnectionClosed("it does not take the viewer")
+            return Hop(side, ViewerSide(first))
         except BaseException:
             side.transport.abortConnection()
             raise
@@ -141,24 +163,21 @@ class Hops:
             hop.drop()
         return ended
 
+    def keep(self, living: Collection[str]) -> None:
+        """Cuts viewers off replicas that have died without closing anything.
+
+        :param living: the ids of all replicas that are not dead.
+        """
+        for hop, owner in list(self._under_way.items()):
+            if owner not in living:
+                hop.drop()
+
     def _over(self, hop: Hop) -> None:
-        self._under_way.discard(hop)
+        self._under_way.pop(hop, None)
         if not self._under_way:
             waiting, self._ended = self._ended, []
             for deferred in waiting:
                 deferred.callback(None)
-
-
-def _reachable(row: LeaseRow | None) -> LeaseRow | None:
-    if row is not None and not row.url:
-        log.warn(
-            "replica {replica_id} has the console that was asked for, and no [proxy] replica_url: "
-            "set it there",
-            event="replica_without_url",
-            replica_id=row.replica_id,
-        )
-        raise ConsoleBusy("This console is in use. Try again later.")
-    return row
 
 
 def _request(url: str, handshake: Handshake, ticket: str, papers: bytes) -> bytes:

@@ -24,6 +24,7 @@ def pack(arrival: Arrival) -> bytes:
     words: dict[str, Any] = {
         "since": arrival.since,
         "takeover": arrival.takeover,
+        "force": arrival.force,
         "facts": arrival.facts,
         "resume": None if arrival.resume is None else arrival.resume.clear,
     }
@@ -47,6 +48,7 @@ def unpack(text: bytes) -> Arrival:
             resume=None if resume is None else ResumeKey.parse(resume),
             since=words["since"],
             takeover=words["takeover"],
+            force=words["force"],
             facts=words["facts"],
         )
     except (binascii.Error, ValueError, KeyError, TypeError) as error:

@@ -13,7 +13,8 @@ from attrs import frozen
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, fail, succeed
 
-from consoled.db import instances, ports, tokens
+from consoled.db import tokens
+from consoled.db.registration import record
 from consoled.errors import Conflict, TokenInvalid
 from consoled.interfaces import Database
 from consoled.model import (
@@ -69,14 +70,13 @@ class DatabaseAuthority:
         options = {"rights": " ".join(sorted(rights))} if rights else {}
 
         def store(connection: Connection) -> ConsoleAuthToken:
-            instances.upsert(connection, instance, self.driver)
             token = ConsoleAuthToken(
                 token_hash=hashed,
                 instance_uuid=instance.uuid,
                 index=console.index,
                 host=console.host,
                 port=port,
-                generation=ports.claim(connection, instance.uuid, console, port),
+                generation=record(connection, instance, console, port, self.driver),
                 access_url=access_url,
                 expires=0,
                 project_id=caller.project_id,

@@ -24,7 +24,7 @@ from consoled.db.database import CellDatabase
 from consoled.db.engine import make_engine
 from consoled.errors import ConsoleBusy, ConsoledError
 from consoled.leasing.cell import CellLease, CellLeases
-from consoled.leasing.values import Holder, Timings
+from consoled.leasing.values import ConsoleKey, Holder, Timings
 from consoled.workers import ThreadWorker
 
 PR_SET_PDEATHSIG = 1
@@ -48,8 +48,15 @@ class Commands(LineReceiver):
             url="",
             clock=reactor,
             end=lambda *told: self.say(ended=told),
+            lose=self.lose,
             timings=timings,
         )
+
+    def lose(self, key: ConsoleKey, code: int, reason: str) -> None:
+        """What is on a console ends: the sessions that hold it here."""
+        for session, lease in self.held.items():
+            if lease.claim.key == key:
+                self.say(ended=(session, code, reason))
 
     def say(self, **words: Any) -> None:
         """One line."""

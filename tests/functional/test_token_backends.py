@@ -137,7 +137,7 @@ def test_in_the_place_of_nova_serialproxy(nova: Nova, console: Backend, tmp_path
             assert echoes(first)
             answer = daemon.request("GET", f"/v1/servers/{instance}/consoles", key=MEMBER_KEY)
             assert [one["in_use"] for one in answer.body["consoles"]] == [True]
-        daemon.wait_for_event("session_ended")
+        daemon.wait_for_event("line_closed")
         ours = issued(daemon, instance)
         assert opens(daemon, ours)
         assert opens(daemon, made["token"]), "it is good until it expires"

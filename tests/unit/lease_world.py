@@ -18,7 +18,7 @@ from consoled.db.engine import make_engine
 from consoled.db.tables import metadata
 from consoled.errors import ConsoledError, Unavailable
 from consoled.leasing.cell import CellLease, CellLeases
-from consoled.leasing.values import Holder, Timings
+from consoled.leasing.values import ConsoleKey, Holder, Timings
 from consoled.model import Console, Instance, InstanceState
 from consoled.workers import InlineWorker
 
@@ -140,10 +140,16 @@ class Node:
             url=f"http://{self.name}/",
             clock=self.clock,
             end=lambda *told: self.ended.append(told),
+            lose=self.lose,
             timings=self.world.timings,
             seconds=self.seconds,
             make_id=lambda: f"{self.name}-{next(ids)}",
         )
+
+    def lose(self, key: ConsoleKey, code: int, reason: str) -> None:
+        """What is on a console ends: the session that holds it last."""
+        holding = [lease.claim for lease in self.held if lease.claim.key == key]
+        self.ended.append((holding[-1].session_id, code, reason))
 
     def seconds(self) -> float:
         """Its own clock; a stop does not stop it."""

@@ -50,9 +50,7 @@ class MemoryLeases:
                 ConsoleBusy("This console is in use by another session. Try again when it ends.")
             )
         self._epoch += 1
-        lease = self._held[key] = MemoryLease(
-            key, session_id, self._epoch, seized=self.seizes
-        )
+        lease = self._held[key] = MemoryLease(key, session_id, self._epoch, seized=self.seizes)
         return succeed(lease)
 
     def release(self, lease: Lease) -> Deferred[None]:
@@ -63,10 +61,10 @@ class MemoryLeases:
             del self._held[lease.key]
         return succeed(None)
 
-    def linger(self, lease: Lease, waits: bool) -> Deferred[None]:
+    def note(self, lease: Lease, session_id: str, holder: Holder, lingers: bool) -> Deferred[None]:
         """Remembers it."""
         assert isinstance(lease, MemoryLease)
-        lease.lingers = waits
+        lease.session_id, lease.lingers = session_id, lingers
         return succeed(None)
 
     def elsewhere(

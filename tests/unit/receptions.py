@@ -99,7 +99,6 @@ class House:
             opener=Opener(
                 driver=self.driver,
                 leases=self.leases,
-                authority=self.spender,
                 registrar=self.registrar,
                 ports=self.ports,
                 transport=TCPTransport(reactor, 10),
@@ -107,6 +106,7 @@ class House:
                 connect_timeout=10,
             ),
             driver=self.driver,
+            authority=self.spender,
             clock=reactor,
             sessions=self.sessions,
             limits=limits,
@@ -118,6 +118,7 @@ class House:
         self.hops = Hops(
             leases=self.leases,
             tickets=None,  # type: ignore[arg-type]  # alone in its cell
+            own_url="",
             endpoint=lambda url: None,  # type: ignore[arg-type,return-value]  # alone in its cell
             clock=reactor,
         )

@@ -11,9 +11,9 @@ from cells import PLACE, instance, memory_database, outcome
 from sqlalchemy import func, select
 from twisted.internet.defer import Deferred
 
-from consoled.db import instances, ports, tables
+from consoled.db import tables
 from consoled.db.database import CellDatabase
-from consoled.db.registration import ConsoleRegistrar
+from consoled.db.registration import ConsoleRegistrar, look
 from consoled.errors import Conflict
 from consoled.model import Console, Instance, InstanceState
 
@@ -51,6 +51,10 @@ def register(registrar: ConsoleRegistrar, one: Instance) -> int:
     return outcome(registrar.register(one, one.consoles[0]))
 
 
+def known(database: Counted, one: Instance) -> int | None:
+    return outcome(database.read(look, one, one.consoles[0], PLACE[1], "static"))
+
+
 def leases(database: Counted) -> int:
     statement = select(func.count()).select_from(tables.console_leases)
     return outcome(database.read(lambda connection: connection.scalar(statement)))
@@ -67,8 +71,8 @@ def test_what_changed_is_written(database: Counted, registrar: ConsoleRegistrar)
     register(registrar, instance())
     paused = evolve(instance(), state=InstanceState.PAUSED)
     assert (register(registrar, paused), database.writes) == (1, 2)
-    assert outcome(database.read(instances.known, paused, "static"))
-    assert not outcome(database.read(instances.known, instance(), "static"))
+    assert known(database, paused) == 1
+    assert known(database, instance()) is None
     moved = instance(place=("127.0.0.1", 10001))
     assert (register(registrar, moved), database.writes) == (1, 3)
     assert (register(registrar, instance()), leases(database)) == (2, 1)
@@ -78,8 +82,8 @@ def test_the_next_owner_of_a_place(database: Counted, registrar: ConsoleRegistra
     """A console takes the place from another one, whose own tokens then open nothing."""
     register(registrar, instance(1))
     assert register(registrar, instance(2)) == 2
-    found = outcome(database.read(ports.known, instance(1).uuid, Console(0, *PLACE), PLACE[1]))
-    assert found is None
+    assert known(database, instance(1)) is None
+    assert known(database, instance(2)) == 2
     assert leases(database) == 2
 
 

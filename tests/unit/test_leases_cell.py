@@ -253,19 +253,31 @@ def test_declared_dead_means_a_new_id() -> None:
     assert a.lease(0).valid
 
 
+def test_what_an_own_former_incarnation_held_is_not_seized() -> None:
+    """A replica that was cut off has closed its sockets itself: its port is not in doubt."""
+    world = World()
+    a = world.node("a")
+    a.lease()
+    outcome(world.cell.run(replicas.end, "a-1"))
+    world.advance(3)
+    assert a.leases.replica_id == "a-2"
+    a.leases._held.clear()  # its line is closed, and the database did not hear of it
+    assert not a.lease().seized
+
+
 def test_the_end_of_one_session_that_fails_does_not_keep_the_others() -> None:
     """Whatever a session does when it is told, the next one is told too."""
     world = World(consoles=2)
     a = world.node("a")
     a.lease(0)
     a.lease(1)
-    told: list[str] = []
+    told: list[ConsoleKey] = []
 
-    def fail(session: str, code: int, reason: str) -> None:
-        told.append(session)
+    def fail(key: ConsoleKey, code: int, reason: str) -> None:
+        told.append(key)
         raise RuntimeError("a mistake")
 
-    a.leases.end = fail
+    a.leases.lose = fail
     outcome(world.cell.run(replicas.end, "a-1"))
     with capturedLogs() as logs:
         world.advance(2)

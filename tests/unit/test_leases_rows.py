@@ -85,13 +85,12 @@ def test_a_forgotten_replica_is_a_dead_one(cell: CellDatabase) -> None:
     "other",
     [
         Claim(KEY, "b", "s1", 1),
-        Claim(KEY, "a", "s2", 1),
         Claim(KEY, "a", "s1", 2),
         Claim(ConsoleKey(WEB, 1), "a", "s1", 1),
     ],
 )
 def test_only_the_very_claim_releases(cell: CellDatabase, other: Claim) -> None:
-    """Replica, session and epoch must be the row's; then the epoch stays."""
+    """Replica and epoch must be the row's; then the epoch stays."""
     take(cell, "a", "s1", 1)
     assert not outcome(cell.run(leases.release, other))
     assert not outcome(cell.read(leases.holds, other))
@@ -100,6 +99,23 @@ def test_only_the_very_claim_releases(cell: CellDatabase, other: Claim) -> None:
     assert outcome(cell.run(leases.release, mine))
     assert look(cell) == LeaseRow(KEY, 1, None, owner_dead=False)
     assert take(cell, "b", "s2", 2)
+
+
+def test_the_session_on_a_lease_changes(cell: CellDatabase) -> None:
+    """Who has the console is noted with the taking; what was asked of the one before is not."""
+    take(cell, "a", "s1", 1)
+    outcome(cell.run(leases.want, "ada", "out", "s1"))
+    now = Claim(KEY, "a", "s2", 1)
+    assert not outcome(cell.run(leases.note, Claim(KEY, "b", "s2", 1), Holder(), True))
+    assert outcome(cell.run(leases.note, Claim(KEY, "a", "s1", 1), Holder("alice"), True))
+    row = look(cell)
+    assert (row.session_id, row.wanted, row.lingers) == ("s1", "out", True)
+    assert outcome(cell.run(leases.note, now, Holder("bob", "demo"), False))
+    row = look(cell)
+    assert (row.session_id, row.holder, row.lingers) == ("s2", Holder("bob", "demo"), False)
+    assert row.wanted is row.wanted_by is None
+    assert outcome(cell.run(leases.release, Claim(KEY, "a", "s1", 1)))
+    assert look(cell).free
 
 
 def test_a_disconnect_is_asked_of_the_owner(cell: CellDatabase) -> None:

@@ -14,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from wires import Wire
 
 from consoled.proxy import websocket
-from consoled.proxy.relay import binary_frame, plain_payload
+from consoled.proxy.relay import binary_head, plain_payload
 from consoled.proxy.websocket import ConsoleSocket, ConsoleSocketFactory, Handshake, PingRules
 
 LIMIT = 64 * 1024
@@ -69,6 +69,7 @@ def open_socket(session: Any, chosen: str | None = "consoled.v1") -> tuple[Conso
     socket.makeConnection(wire)
     socket.dataReceived(Handshake(b"MDEyMzQ1Njc4OWFiY2RlZg==", chosen).as_request())
     wire.clear()
+    socket.go_straight(session.typed)
     return socket, wire
 
 
@@ -98,7 +99,7 @@ def test_every_form_of_length(size: int) -> None:
         b"\x82\xff" + struct.pack("!Q", 3) + MASK + b"abc",
         b"\x82\xff" + struct.pack("!Q", 1 << 62) + MASK,
         client_frame(bytes(LIMIT + 1)),
-        binary_frame(b"abc"),
+        binary_head(3) + b"abc",
     ],
 )
 def test_everything_else_is_autobahns(data: bytes) -> None:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from attrs import evolve
 from cells import memory_database
 from fakes import WEB_1, result
+from memory_leases import MemoryLeases
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.web.http_headers import Headers
 from wires import Wire
 
 from consoled.db.database import CellDatabase
-from consoled.errors import TokenInvalid, Unavailable
+from consoled.errors import ConsoleBusy, TokenInvalid, Unavailable
+from consoled.leasing.values import ConsoleKey, LeaseRow
 from consoled.model import ConsoleAuthToken
 from consoled.proxy.reception import Arrival
 from consoled.proxy.resuming import ResumeKey
+from consoled.proxy.websocket import Handshake
 from consoled.replicas.ferry import Hop, OwnerSide, ViewerSide
+from consoled.replicas.hops import Hops
 from consoled.replicas.papers import UnreadablePapers, pack, unpack
 from consoled.replicas.tickets import TicketOffice
 
@@ -161,3 +170,110 @@ def test_owner_hangs_up_without_an_answer() -> None:
     owner.drop()
     with pytest.raises(ConnectionDone):
         result(side.answered)
+
+
+URL = "http://10.0.0.11:6083"
+ROW = LeaseRow(ConsoleKey(WEB_1, 1), 7, "replica-a", owner_dead=False, session_id="s1", url=URL)
+HANDSHAKE = Handshake(b"dGhlIHNhbXBsZSBub25jZQ==", "consoled.v1")
+
+
+class Elsewhere(MemoryLeases):
+    """A cell in which another replica has everything."""
+
+    row: LeaseRow | None = ROW
+
+    def elsewhere(
+        self, instance_uuid: str | None, index: int, session_id: str | None
+    ) -> Deferred[LeaseRow | None]:
+        """The one row."""
+        return succeed(self.row)
+
+
+class Dialled:
+    """An endpoint that connects at once, to a wire that can be looked at."""
+
+    def __init__(self) -> None:
+        self.wire = Wire()
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        """The protocol, connected."""
+        self.wire.protocol = factory.buildProtocol(None)
+        self.wire.protocol.makeConnection(self.wire)
+        return succeed(self.wire.protocol)
+
+
+def make_hops(database: CellDatabase, own_url: str = "") -> tuple[Hops, Dialled, Elsewhere]:
+    """Hops to one other replica."""
+    dialled, leases = Dialled(), Elsewhere()
+    endpoint: Any = lambda url: dialled  # noqa: E731  # one expression
+    office = TicketOffice(database, lambda: "replica-b")
+    return Hops(leases, office, own_url, endpoint, Clock()), dialled, leases
+
+
+def test_the_owner_is_asked_to_take_the_viewer(database: CellDatabase) -> None:
+    """The viewer's own key and subprotocol go there, with a ticket that the owner can take."""
+    hops, dialled, _ = make_hops(database)
+    row = result(hops.owner(TOKEN, None))
+    assert row is not None
+    arrival = Arrival(TOKEN, facts={"src": "203.0.113.9"})
+    begun = Deferred.fromCoroutine(hops.begin(row, HANDSHAKE, arrival))
+    head = dialled.wire.written.decode()
+    assert head.startswith("GET /v1/replica/viewers HTTP/1.1\r\nHost: 10.0.0.11:6083\r\n")
+    assert "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" in head
+    assert "Sec-WebSocket-Protocol: consoled.v1" in head
+    headers = Headers()
+    for line in head.split("\r\n")[1:-2]:
+        name, _, value = line.partition(": ")
+        headers.addRawHeader(name, value)
+    there = Hops(
+        Elsewhere(), TicketOffice(database, lambda: "replica-a"), URL, hops.endpoint, Clock()
+    )
+    taken = result(Deferred.fromCoroutine(there.arrival(headers)))
+    assert taken is not None
+    assert taken.token == TOKEN
+    assert taken.facts == {"src": "203.0.113.9", "via": "replica-b"}
+    assert result(Deferred.fromCoroutine(there.arrival(headers))) is None
+    dialled.wire.protocol.dataReceived(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    assert result(begun) is not None
+    assert len(hops) == 1
+
+
+def test_an_owner_that_refuses(database: CellDatabase) -> None:
+    """Only a handshake reaches the viewer; anything else is words that a browser can show."""
+    hops, dialled, _ = make_hops(database)
+    begun = Deferred.fromCoroutine(hops.begin(ROW, HANDSHAKE, Arrival(TOKEN)))
+    dialled.wire.protocol.dataReceived(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+    with pytest.raises(Unavailable):
+        result(begun)
+    assert not dialled.wire.connected
+    assert len(hops) == 0
+
+
+def test_the_own_former_incarnation(database: CellDatabase) -> None:
+    """A replica that was killed and is back does not dial itself; it will be free in a moment."""
+    hops, _, _ = make_hops(database, own_url=URL)
+    with pytest.raises(Unavailable, match="restarted"):
+        result(hops.owner(TOKEN, None))
+
+
+def test_an_owner_without_a_url(database: CellDatabase) -> None:
+    """Without an address the console is busy, and the log says what to set."""
+    hops, _, leases = make_hops(database)
+    leases.row = evolve(ROW, url="")
+    with pytest.raises(ConsoleBusy):
+        result(hops.owner(TOKEN, None))
+
+
+def test_viewers_of_a_dead_replica_are_cut(database: CellDatabase) -> None:
+    """A frozen owner says nothing; when it is declared dead its viewers may go elsewhere."""
+    hops, dialled, _ = make_hops(database)
+    begun = Deferred.fromCoroutine(hops.begin(ROW, HANDSHAKE, Arrival(TOKEN)))
+    dialled.wire.protocol.dataReceived(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    viewer = Wire()
+    viewer.protocol = result(begun).viewer_side
+    viewer.protocol.makeConnection(viewer)
+    hops.keep({"replica-a", "replica-b"})
+    assert viewer.connected
+    hops.keep({"replica-b"})
+    assert not viewer.connected
+    assert len(hops) == 0

@@ -10,8 +10,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
 from consoled.errors import ConfigError
-from consoled.leasing.values import ConsoleKey
-from consoled.proxy.book import Entry, SessionBook
+from consoled.proxy.book import SessionBook
 from consoled.service import DRAIN_DEADLINE, Cell, Part, Reload
 
 
@@ -76,15 +75,16 @@ class Core:
 
     session_id = "s1"
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
         self.gone: Deferred[None] = Deferred()
+        self.ended = session.ended
 
 
 def add(book: SessionBook, session: Session) -> Core:
     """A session in the book, with a viewer that is connected."""
-    core: Any = Core()
+    core: Any = Core(session)
     book.connected()
-    book.add(Entry(ConsoleKey("uuid", 0), core, session))  # type: ignore[arg-type]  # see Session
+    book.add(core)
     made: Core = core
     return made
 

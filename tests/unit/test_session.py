@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -45,9 +46,12 @@ class Viewer:
         self.transport: Any = Wire()
         self.greeted: list[Greeting] = []
         self.sent = b""
+        self.straight: Callable[[bytes], None] | None = None
         self.warned: list[str] = []
         self.dismissed: tuple[int, str] | None = None
         self.busy: Busy | None = None
+        self.company: tuple[str | None, list[str]] | None = None
+        self.requests: list[tuple[str | None, float]] = []
 
     def greet(self, greeting: Greeting) -> None:
         """The console is open."""
@@ -58,9 +62,25 @@ class Viewer:
         assert self.dismissed is None
         self.sent += data
 
+    def go_straight(self, take: Callable[[bytes], None] | None) -> None:
+        """Where ordinary input goes."""
+        self.straight = take
+
     def warn(self, text: str) -> None:
         """What will happen."""
         self.warned.append(text)
+
+    def show_company(self, writer: str | None, observers: Sequence[str]) -> None:
+        """Who is there."""
+        self.company = (writer, list(observers))
+
+    def show_request(self, user: str | None, seconds: float) -> None:
+        """Somebody asks for the console."""
+        self.requests.append((user, seconds))
+
+    def show_wait(self, user: str | None, seconds: float) -> None:
+        """The console was asked of its holder."""
+        self.requests.append((user, seconds))
 
     def dismiss(self, code: int, reason: str, busy: Busy | None = None) -> None:
         """Closed, with a reason."""
@@ -162,8 +182,13 @@ def test_nothing_moves_after_the_end(bench: Bench) -> None:
     session.typed(b"late")
     session.printed(b"late")
     session.acknowledged(1)
-    session.line_lost()
+    session.confirmed()
+    session.handed_over()
+    session.asked("noa", 10)
+    session.stalled()
+    session.opened()
     session.viewer_lost()
+    session.viewer_left()
     assert viewer.dismissed == (4410, "taken over")
     assert wire.written == b""
     assert viewer.sent == b""
@@ -401,6 +426,7 @@ def test_a_broken_connection_keeps_the_console(bench: Bench) -> None:
     wire.protocol.dataReceived(b"three")
     assert again is session
     assert (second.greeted[0].offset, second.sent) == (4, b"two three")
+    assert second.greeted[0].replay == 0
     again.typed(b"x")
     assert wire.written == b"x"
     assert len(bench.reactor.tcpClients) == 1
@@ -501,19 +527,24 @@ def test_own_console_is_reclaimed(bench: Bench) -> None:
 
 @pytest.mark.parametrize("user", [NOA, evolve(TOKEN, token_hash="cd" * 32)])
 def test_linger_yields_to_others(bench: Bench, user: ConsoleAuthToken) -> None:
-    """Another user's request ends the linger: the socket is closed first, nothing is shown."""
-    session, _viewer = bench.begin(MIA)
-    wire = answer_dial(bench.reactor, sticky=True)
+    """Another user's request ends the linger at once, and shows nothing of what was there."""
+    session, first, wire = bench.opened(token=MIA)
     wire.protocol.dataReceived(b"secret")
     session.viewer_lost()
-    given, second = bench.begin(user, takeover=True)
+    (lease,) = bench.leases._held.values()
+    assert lease.lingers
+    given, second = bench.begin(user)
     assert given is not session
-    assert len(bench.reactor.tcpClients) == 1
-    wire.drop()
-    fresh = answer_dial(bench.reactor)
-    fresh.protocol.dataReceived(b"new")
+    assert not lease.lingers
+    assert lease.session_id == second.greeted[0].resume.session_id
+    wire.protocol.dataReceived(b"new")
     assert second.sent == b"new"
-    assert second.greeted[0].offset == 0
+    assert second.greeted[0].offset == len(b"secret")
+    given.typed(b"x")
+    session.typed(b"late")
+    assert wire.written == b"x"
+    stale = Arrival(TokenInvalid("x"), resume=first.greeted[0].resume)
+    assert isinstance(bench.reception.receive(Viewer(), stale), Farewell)
 
 
 @pytest.mark.parametrize(
@@ -540,6 +571,157 @@ def test_nobody_is_nobodys_own(bench: Bench) -> None:
     assert other.dismissed is not None
     given, _ = bench.begin(TOKEN, takeover=True)
     assert given is session
+
+
+WATCHER = evolve(NOA, options={"role": "observer"})
+
+
+def test_observer_watches(bench: Bench) -> None:
+    """An observer sees what was and what comes, and what it types reaches nobody."""
+    session, writer, wire = bench.opened(token=MIA)
+    wire.protocol.dataReceived(b"login: ")
+    watching, observer = bench.begin(WATCHER)
+    assert not observer.greeted[0].writes
+    assert observer.sent == b"login: "
+    assert observer.greeted[0].replay == len(b"login: ")
+    assert writer.company == ("mia", ["noa"]) == observer.company
+    watching.typed(b"rm -rf /\r")
+    session.typed(b"root\r")
+    assert wire.written == b"root\r"
+    wire.protocol.dataReceived(b"Password: ")
+    assert writer.sent == observer.sent == b"login: Password: "
+    watching.viewer_left()
+    assert writer.company == ("mia", [])
+    assert len(bench.reactor.tcpClients) == 1
+
+
+def test_observer_comes_first(bench: Bench) -> None:
+    """A console without a writer is opened for an observer, and is anybody's to write to."""
+    watching, observer, wire = bench.opened(token=WATCHER)
+    (lease,) = bench.leases._held.values()
+    assert lease.lingers
+    wire.protocol.dataReceived(b"login: ")
+    session, writer = bench.begin(MIA)
+    assert writer.sent == b"login: "
+    assert not lease.lingers
+    assert observer.company == ("mia", ["noa"])
+    session.viewer_left()
+    assert not bench.free
+    assert lease.lingers
+    watching.viewer_left()
+    assert bench.free
+
+
+def test_slow_observer_skips_to_live(bench: Bench) -> None:
+    """An observer that takes nothing slows nobody; it is told what it has missed."""
+    _session, writer, wire = bench.opened(token=MIA)
+    _watching, observer = bench.begin(WATCHER)
+    flow = observer.transport.producer
+    flow.pauseProducing()
+    for _ in range(10):
+        wire.protocol.dataReceived(bytes(20_000))
+    assert wire.producerState == "producing"
+    assert len(writer.sent) == 200_000
+    assert observer.sent == b""
+    flow.resumeProducing()
+    assert len(observer.sent) == 65_536
+    lost = 200_000 - 65_536
+    assert observer.warned == [f"{lost} bytes of output were skipped: they came too fast to show."]
+    wire.protocol.dataReceived(b"live")
+    assert observer.sent.endswith(b"live")
+
+
+def test_observers_page_has_credit(bench: Bench) -> None:
+    """An observing page that shows nothing is sent no more than its credit."""
+    bench.opened(token=MIA)
+    watching, observer = bench.begin(WATCHER, acknowledges=True)
+    (_, _, factory, *_rest) = bench.reactor.tcpClients[-1]
+    assert factory is not None
+    (line,) = bench.sessions._lines.values()
+    for _ in range(30):
+        line.console.leg.dataReceived(bytes(20_000))
+    assert len(observer.sent) <= CREDIT_WINDOW + 20_000
+    watching.acknowledged(len(observer.sent))
+    line.console.leg.dataReceived(b"live")
+    assert observer.sent.endswith(b"live")
+
+
+ASKING = evolve(NOA, options={"rights": "see_holder take"})
+
+
+def test_takeover_with_grace(bench: Bench) -> None:
+    """A take-over is announced, and done after the grace; nobody dials again."""
+    session, holder, wire = bench.opened(token=MIA)
+    wire.protocol.dataReceived(b"login: ")
+    _, refused = bench.begin(ASKING)
+    assert refused.busy is not None
+    assert (refused.busy.ask, refused.busy.force) == (True, False)
+    given, asker = bench.begin(ASKING, takeover=True)
+    assert holder.requests == [("noa", 10.0)]
+    assert asker.requests == [("mia", 10.0)]
+    session.typed(b"still mine ")
+    bench.reactor.advance(10)
+    assert holder.dismissed == (4410, "noa took the console over.")
+    assert asker.sent == b"login: "
+    given.typed(b"now mine")
+    assert wire.written == b"still mine now mine"
+    assert len(bench.reactor.tcpClients) == 1
+    (lease,) = bench.leases._held.values()
+    assert lease.session_id == asker.greeted[0].resume.session_id
+
+
+def test_takeover_is_granted(bench: Bench) -> None:
+    """The holder may hand over at once, and only when asked."""
+    session, holder, _wire = bench.opened(token=MIA)
+    session.handed_over()
+    assert holder.dismissed is None
+    _, asker = bench.begin(ASKING, takeover=True)
+    session.handed_over()
+    assert holder.dismissed == (4410, "You handed the console over to noa.")
+    assert asker.greeted
+    bench.reactor.advance(10)
+    assert asker.dismissed is None
+
+
+def test_takeover_is_given_up(bench: Bench) -> None:
+    """Whoever asked may go; the holder is told and stays, and may be asked again."""
+    _session, holder, _wire = bench.opened(token=MIA)
+    given, _asker = bench.begin(ASKING, takeover=True)
+    _, second = bench.begin(evolve(ASKING, token_hash="aa" * 32), takeover=True)
+    assert second.dismissed is not None
+    given.viewer_left()
+    assert holder.requests == [("noa", 10.0), (None, 0)]
+    bench.reactor.advance(60)
+    assert holder.dismissed is None
+    bench.begin(ASKING, takeover=True)
+    assert holder.requests[-1] == ("noa", 10.0)
+
+
+def test_takeover_by_force(bench: Bench) -> None:
+    """Whom policy lets force gets the console at once, others do not."""
+    session, holder, wire = bench.opened(token=MIA)
+    wire.protocol.dataReceived(b"secret")
+    _, weak = bench.begin(evolve(NOA, options={"rights": "take"}), force=True)
+    assert weak.dismissed is not None
+    given, strong = bench.begin(evolve(NOA, options={"rights": "force"}), force=True)
+    assert holder.dismissed == (4410, "noa took the console over.")
+    assert strong.sent == b""
+    given.typed(b"x")
+    session.typed(b"y")
+    assert wire.written == b"x"
+
+
+def test_a_line_that_hung_up_takes_nobody(bench: Bench) -> None:
+    """Whoever comes while the reason is looked for waits, and gets a new line."""
+    session, _viewer, wire = bench.opened(token=MIA)
+    session.viewer_lost()
+    wire.drop()
+    _, second = bench.begin(MIA_AGAIN)
+    assert not second.greeted
+    bench.reactor.advance(0.5)
+    answer_dial(bench.reactor)
+    assert second.greeted
+    assert len(bench.reactor.tcpClients) == 2
 
 
 def test_a_seized_port_takes_no_input_blindly(bench: Bench) -> None:
@@ -596,10 +778,11 @@ def test_a_port_that_somebody_else_has(bench: Bench) -> None:
 def test_a_spent_token(bench: Bench) -> None:
     """A token that has opened its one session opens no second one, and keeps no lease."""
     bench.spender.error = TokenInvalid("This console link has been used.")
-    _, viewer = bench.begin()
+    _, viewer, wire = bench.opened()
     assert viewer.dismissed == (4401, "This console link has been used.")
+    assert not viewer.greeted
+    assert not wire.connected
     assert bench.free
-    assert not bench.reactor.tcpClients
 
 
 def test_tokens_without_generation_are_recorded(bench: Bench) -> None:

@@ -101,8 +101,10 @@ def test_hello_escapes_names() -> None:
         resume="s.k",
         instance={"uuid": "u", "name": name},
         index=1,
+        role="writer",
         offset=7,
         lost=0,
+        replay=0,
         unproven=False,
     )
     assert message.isascii()
@@ -121,9 +123,17 @@ def test_hello_escapes_names() -> None:
 def test_hello_of_a_gap() -> None:
     """A page is told what is lost, and that its input is held back, only where that is so."""
     message = subprotocol.hello(
-        session_id="s", resume="s.k", instance={}, index=0, offset=9, lost=2, unproven=True
+        session_id="s",
+        resume="s.k",
+        instance={},
+        index=0,
+        role="observer",
+        offset=9,
+        lost=2,
+        replay=5,
+        unproven=True,
     )
-    assert json.loads(message).items() >= {"lost": 2, "unproven": True}.items()
+    assert json.loads(message).items() >= {"lost": 2, "replay": 5, "unproven": True}.items()
 
 
 def test_warning() -> None:
@@ -133,9 +143,34 @@ def test_warning() -> None:
 
 
 def test_busy() -> None:
-    """Who has it is told before the close."""
-    message = subprotocol.busy("mia", None, takeover=True)
-    assert json.loads(message) == {"type": "busy", "user": "mia", "since": None, "takeover": True}
+    """Who has it, and what may be done about it, is told before the close."""
+    message = subprotocol.busy("mia", None, takeover=True, ask=False, force=False)
+    assert json.loads(message) == {
+        "type": "busy",
+        "user": "mia",
+        "since": None,
+        "takeover": True,
+        "ask": False,
+        "force": False,
+    }
+
+
+def test_company() -> None:
+    """Who is on the line, who asks for the seat, and how long whoever asked has to wait."""
+    assert json.loads(subprotocol.viewers("mia", ["noa"])) == {
+        "type": "viewers",
+        "writer": "mia",
+        "observers": ["noa"],
+    }
+    expected = {"type": "takeover", "user": "noa", "seconds": 10}
+    assert json.loads(subprotocol.takeover("noa", 10)) == expected
+    assert json.loads(subprotocol.waiting(None, 10)) == {
+        "type": "waiting",
+        "user": None,
+        "seconds": 10,
+    }
+    decoded = subprotocol.speaker("consoled.v1").decode(b'{"type": "handover"}', False)
+    assert decoded == subprotocol.HandedOver()
 
 
 def test_confirm() -> None:

@@ -119,6 +119,7 @@ class Daemon:
             },
             "api": {"listen": "127.0.0.1", "port": self.api_port, "keys_file": self.keys_file},
             "proxy": {"replica_url": f"{self._scheme('http')}://127.0.0.1:{self.port}"},
+            "metrics": {"port": 0},
         }
         for section, options in config.items():
             sections.setdefault(section, {}).update(options)

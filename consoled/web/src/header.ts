@@ -1,8 +1,19 @@
-/** The bar above the terminal and the banner of an ended connection. */
+/** The bar above the terminal and the banner of a connection that is ended or broken. */
 
 import { byId } from "./dom.js";
 import type { Hello } from "./protocol.js";
 import { plain, words, type State } from "./states.js";
+
+/** What the person can do about a connection that is not there. */
+export interface BannerActions {
+  reconnect(): void;
+  takeOver(): void;
+  stop(): void;
+  /** Gives the focus back to the terminal. */
+  refocus(): void;
+}
+
+const MENDING = "The page tries again by itself. What you type meanwhile is not sent.";
 
 export class Header {
   readonly #name = byId("instance-name", HTMLElement);
@@ -12,10 +23,14 @@ export class Header {
   readonly #reason = byId("ended-reason", HTMLElement);
   readonly #advice = byId("ended-advice", HTMLElement);
   readonly #reconnect = byId("reconnect", HTMLButtonElement);
+  readonly #takeOver = byId("take-over", HTMLButtonElement);
+  readonly #stop = byId("stop", HTMLButtonElement);
 
-  /** @param reconnect what the Reconnect button does. */
-  constructor(reconnect: () => void) {
-    this.#reconnect.addEventListener("click", reconnect);
+  /** @param does what the banner's buttons do. */
+  constructor(private readonly does: BannerActions) {
+    this.#reconnect.addEventListener("click", () => does.reconnect());
+    this.#takeOver.addEventListener("click", () => does.takeOver());
+    this.#stop.addEventListener("click", () => does.stop());
   }
 
   /** Names the console; always as text. */
@@ -30,16 +45,29 @@ export class Header {
   show(state: State, canReconnect: boolean): void {
     this.#say(words(state));
     document.body.dataset.state = state.kind;
-    this.#ended.hidden = state.kind !== "ended";
-    if (state.kind !== "ended") return;
-    this.#reason.textContent = capital(state.ending.reason);
-    this.#advice.textContent = state.ending.advice;
+    if (state.kind !== "ended" && state.kind !== "reconnecting") {
+      // A button that goes away under the focus would leave the keyboard nowhere.
+      if (this.#ended.contains(document.activeElement)) this.does.refocus();
+      this.#ended.hidden = true;
+      return;
+    }
+    const { reason, advice, retry, takeover } = state.ending;
+    const broken = state.kind === "reconnecting";
+    this.#ended.hidden = false;
+    this.#reason.textContent = capital(reason);
+    this.#advice.textContent = broken ? MENDING : advice;
     this.#reconnect.hidden = !canReconnect;
-    this.#reconnect.classList.toggle("primary", state.ending.retry);
+    this.#reconnect.textContent = broken ? "Reconnect now" : "Reconnect";
+    this.#reconnect.classList.toggle("primary", retry && !broken && takeover !== true);
+    this.#takeOver.hidden = takeover !== true;
+    if (!broken && this.#stop === document.activeElement) this.#reconnect.focus();
+    this.#stop.hidden = !broken;
   }
 
   /** The reason after "Ended" is spoken here and seen in the banner below. */
   #say(text: string): void {
+    // The same words again would be spoken again.
+    if (this.#state.textContent === text) return;
     const colon = text.indexOf(":");
     const rest = document.createElement("span");
     rest.className = "spoken";
@@ -49,7 +77,8 @@ export class Header {
 
   /** The first thing in the bar that takes the focus. */
   focus(): void {
-    const shown = [this.#reconnect, ...document.querySelectorAll<HTMLElement>("#tools button")]
+    const shown = ["#ended button", "#held button", "#tools button"]
+      .flatMap((buttons) => [...document.querySelectorAll<HTMLElement>(buttons)])
       .find((button) => button.offsetParent !== null);
     shown?.focus();
   }

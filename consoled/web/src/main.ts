@@ -8,11 +8,15 @@ import { byId } from "./dom.js";
 import { encodeText } from "./encode.js";
 import { FindBar } from "./find.js";
 import { Header } from "./header.js";
+import { HeldBar } from "./held.js";
 import { KeyBar } from "./keybar.js";
 import { LinkDialog } from "./link-dialog.js";
 import { Menu } from "./menu.js";
 import { Notices } from "./notices.js";
 import { fontSize, PreferenceStore, type Theme } from "./preferences.js";
+import { Redialler } from "./redialler.js";
+import { lostWords, type Join } from "./resume.js";
+import { ResumeKeeper } from "./resume-key.js";
 import { shortcutOf, type Shortcut } from "./shortcuts.js";
 import { NO_TOKEN, type State } from "./states.js";
 import { installStrictStyles } from "./styles.js";
@@ -23,13 +27,19 @@ import { Wire } from "./wire.js";
 
 const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 
+/** What opens this page's console. */
+interface Keys {
+  readonly token: string;
+  readonly resume: ResumeKeeper;
+}
+
 /** Takes the token out of the address bar, before anything else can see it there. */
-function takeToken(): string | null {
+function takeKeys(): Keys | null {
   let shelf: Storage | null = null;
   try {
     shelf = sessionStorage;
   } catch {
-    // Refused to this frame: the token lives in memory.
+    // Refused to this frame: token and resume key live in memory.
   }
   const keeper = new TokenKeeper(shelf);
   const given = tokenFrom(location.search);
@@ -37,14 +47,14 @@ function takeToken(): string | null {
   history.replaceState(slot === null ? null : { slot }, "", location.pathname);
   if (slot === null) return null;
   if (given !== null) keeper.keep(slot, given);
-  return keeper.find(slot);
+  const token = keeper.find(slot);
+  return token === null ? null : { token, resume: new ResumeKeeper(shelf, slot) };
 }
 
-function start(token: string | null): void {
+function start(keys: Keys | null): void {
   installStrictStyles();
   const preferences = new PreferenceStore(() => localStorage);
   let state: State = { kind: "connecting" };
-  let drawnBefore = false;
 
   const terminal = new ConsoleTerminal(
     byId("terminal", HTMLElement),
@@ -59,10 +69,19 @@ function start(token: string | null): void {
     preferences.now.screenReader,
   );
   const refocus = (): void => terminal.focus();
-  const header = new Header(() => {
-    connect();
-    terminal.focus();
+  const header = new Header({
+    reconnect: () => {
+      if (!redialler.dialNow()) connect();
+      terminal.focus();
+    },
+    takeOver: () => {
+      connect(true);
+      terminal.focus();
+    },
+    stop: () => redialler.stop(),
+    refocus,
   });
+  const held = new HeldBar(() => wire.confirm(), refocus);
   const notices = new Notices(refocus);
   const links = new LinkDialog(refocus);
   const find = new FindBar(terminal);
@@ -73,28 +92,69 @@ function start(token: string | null): void {
   });
 
   const wire = new Wire((url, protocols) => new WebSocket(url, protocols), {
-    stateChanged: showState,
-    greeted: (hello) => header.name(hello),
-    noticed: (text) => notices.show(text),
-    output: (bytes, drawn) => {
-      drawnBefore = true;
-      terminal.write(bytes, drawn);
+    stateChanged: (next) => redialler.wireChanged(next),
+    greeted: (hello) => {
+      if (keys !== null) keys.resume.key = hello.resume;
+      redialler.greeted(hello.resume !== null);
+      header.name(hello);
     },
+    joined,
+    noticed: (text, warning) => notices.show(text, warning),
+    output: (bytes, drawn, again) => {
+      if (again) terminal.replay(bytes, drawn);
+      else terminal.write(bytes, drawn);
+    },
+    withheld: () => held.withheld(),
   });
 
-  function connect(): void {
-    if (token === null) {
-      showState({ kind: "ended", ending: NO_TOKEN });
-      return;
+  const redialler = new Redialler(
+    { dial: () => dial(false), abandon: () => wire.abandon() },
+    {
+      now: () => performance.now(),
+      later: (delay, run) => {
+        const timer = setTimeout(run, delay);
+        return () => clearTimeout(timer);
+      },
+    },
+    showState,
+  );
+
+  function connect(takeover = false): void {
+    redialler.forget();
+    if (keys === null) showState({ kind: "ended", ending: NO_TOKEN });
+    else dial(takeover);
+  }
+
+  function dial(takeover: boolean): void {
+    if (keys === null) return;
+    const wish = { resume: keys.resume.key, since: wire.position, takeover };
+    wire.connect(socketUrl(location, keys.token, wish));
+  }
+
+  function joined(join: Join): void {
+    switch (join.kind) {
+      case "first":
+      case "seamless":
+        return;
+      case "lost":
+        terminal.endSequence();
+        notices.show(lostWords(join.bytes));
+        return;
+      case "replayed":
+        terminal.startOver();
+        return;
+      case "new":
+        notices.endWarnings();
+        terminal.startAfresh();
     }
-    if (drawnBefore) terminal.endSequence();
-    wire.connect(socketUrl(location, token));
   }
 
   function showState(next: State): void {
     state = next;
     terminal.live = next.kind === "connected";
-    header.show(next, token !== null);
+    held.show(next.kind === "connected" && next.held);
+    if (next.kind === "ended") notices.endWarnings();
+    header.show(next, keys !== null);
   }
 
   function paste(): void {
@@ -174,12 +234,12 @@ function start(token: string | null): void {
   };
 
   const edit = (): ReturnType<typeof editSections> => editSections(actions, MAC);
-  const keys = (): ReturnType<typeof keySections> => keySections(actions);
+  const keyMenu = (): ReturnType<typeof keySections> => keySections(actions);
   const view = (): ReturnType<typeof viewSections> => viewSections(actions);
   menu.attach(byId("menu-edit", HTMLButtonElement), edit);
-  menu.attach(byId("menu-keys", HTMLButtonElement), keys);
+  menu.attach(byId("menu-keys", HTMLButtonElement), keyMenu);
   menu.attach(byId("menu-view", HTMLButtonElement), view);
-  menu.attach(byId("menu-all", HTMLButtonElement), () => [...edit(), ...keys(), ...view()]);
+  menu.attach(byId("menu-all", HTMLButtonElement), () => [...edit(), ...keyMenu(), ...view()]);
   byId("smaller", HTMLButtonElement).addEventListener("click", () => resizeText(-1));
   byId("larger", HTMLButtonElement).addEventListener("click", () => resizeText(1));
   byId("tools", HTMLElement).addEventListener("keydown", (event) => {
@@ -193,10 +253,20 @@ function start(token: string | null): void {
     if (!terminal.mouseTaken) menu.openAt({ x: event.clientX, y: event.clientY }, "Console", edit());
   }, { capture: true });
 
+  addEventListener("online", () => redialler.wake());
+  const shelve = (on: boolean): void => keys?.resume.shelve(on);
+  addEventListener("pagehide", () => shelve(true));
+  addEventListener("pageshow", () => shelve(document.hidden));
+  document.addEventListener("visibilitychange", () => {
+    shelve(document.hidden);
+    if (!document.hidden) redialler.wake();
+  });
+
   theme.choose(preferences.now.theme);
+  shelve(document.hidden);
   connect();
   // In a frame the focus stays with the dashboard until the person clicks here.
   if (window === window.top) terminal.focus();
 }
 
-start(takeToken());
+start(takeKeys());

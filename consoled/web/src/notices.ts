@@ -12,11 +12,13 @@ export class Notices {
   /** @param dismissed gives the focus back. */
   constructor(private readonly dismissed: () => void) {}
 
-  show(text: string): void {
+  /** @param warning whether it is about what will happen, so that no later line pushes it out. */
+  show(text: string, warning = false): void {
     const line = document.createElement("div");
-    line.className = "notice";
+    line.className = warning ? "notice warning" : "notice";
     const words = document.createElement("span");
     words.textContent = plain(text);
+    for (const same of this.#lines) if (same.firstChild?.textContent === words.textContent) same.remove();
     const button = document.createElement("button");
     button.type = "button";
     button.className = "icon";
@@ -28,6 +30,21 @@ export class Notices {
     });
     line.append(words, button);
     this.#box.append(line);
-    while (this.#box.childElementCount > MOST) this.#box.firstElementChild?.remove();
+    while (this.#box.childElementCount > MOST) this.#spare.remove();
+  }
+
+  /** Takes the warnings away: the session that they were about is over. */
+  endWarnings(): void {
+    for (const line of this.#lines) if (line.classList.contains("warning")) line.remove();
+  }
+
+  get #lines(): Element[] {
+    return [...this.#box.children];
+  }
+
+  /** The line to give up first. */
+  get #spare(): Element {
+    const lines = this.#lines;
+    return lines.find((line) => !line.classList.contains("warning")) ?? (lines[0] as Element);
   }
 }

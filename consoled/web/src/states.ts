@@ -8,11 +8,21 @@ export interface Ending {
   readonly advice: string;
   /** Whether reconnecting can help. */
   readonly retry: boolean;
+  /** Whether the person may take the console over from the own other window. */
+  readonly takeover?: boolean;
 }
 
 export type State =
   | { readonly kind: "connecting" }
-  | { readonly kind: "connected"; readonly silent: boolean }
+  | {
+      readonly kind: "connected";
+      /** Whether the guest has printed nothing yet. */
+      readonly silent: boolean;
+      /** Whether typing is held back until it prints or the person confirms. */
+      readonly held: boolean;
+    }
+  /** The connection broke, and is dialled again; `ending` says how it broke. */
+  | { readonly kind: "reconnecting"; readonly ending: Ending }
   | { readonly kind: "ended"; readonly ending: Ending };
 
 /** The state as the page says it. */
@@ -22,6 +32,8 @@ export function words(state: State): string {
       return "Connecting";
     case "connected":
       return state.silent ? "Connected, no output yet" : "Connected";
+    case "reconnecting":
+      return "Connection lost; reconnecting";
     case "ended":
       return `Ended: ${state.ending.reason}`;
   }
@@ -43,6 +55,7 @@ const MEANINGS: ReadonlyMap<number, Meaning> = new Map<number, Meaning>([
   [1008, ["the server refused the connection", AGAIN]],
   [1009, ["too much was sent at once", "Reconnect, and paste in smaller pieces."]],
   [1011, ["the server had an internal error", "Reconnect; if it ends again, tell your operator the time."]],
+  [1012, ["the server is restarting", "Reconnect in a few seconds."]],
   [1013, ["the server is overloaded", "Try again in a few seconds."]],
   [4401, ["the console URL is no longer valid", NEW_URL]],
   [4403, ["you are not allowed to open this console", "Ask the project's owner or your operator for access."]],

@@ -26,6 +26,16 @@ export interface TerminalListener {
 const FONT =
   'ui-monospace, "SF Mono", SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace';
 
+/** Ends any escape sequence. */
+const CAN = "\x18";
+
+/**
+ * Soft reset (DECSTR), after leaving the alternate screen, and what it leaves on: character sets,
+ * mouse reports, focus reports, bracketed paste, colours.
+ */
+const MODES_OFF =
+  "\x1b[?1049l\x1b[!p\x1b(B\x0f\x1b[?9;1000;1002;1003;1004;1005;1006;1015;1016;2004l\x1b[?7h\x1b[m";
+
 /** The terminal in its place on the page. */
 export class ConsoleTerminal {
   readonly guestClipboard = new GuestClipboard();
@@ -34,6 +44,7 @@ export class ConsoleTerminal {
   readonly #search = new SearchAddon({ highlightLimit: 1000 });
   #colours: Colours | null = null;
   #finding = false;
+  #replaying = 0;
   #fitting = 0;
 
   constructor(
@@ -66,7 +77,9 @@ export class ConsoleTerminal {
     this.#term.loadAddon(new WebLinksAddon((_event, address) => listener.linkChosen(address)));
     this.guestClipboard.attach(this.#term);
     this.#term.attachCustomKeyEventHandler((event) => this.#key(event));
-    this.#term.onData((text) => listener.typed(text));
+    this.#term.onData((text) => {
+      if (this.#replaying === 0) listener.typed(text);
+    });
     this.#term.onBinary((text) => listener.reported(encodeBinary(text)));
     this.#search.onDidChangeResults(({ resultIndex, resultCount }) =>
       listener.found(resultIndex, resultCount),
@@ -87,9 +100,37 @@ export class ConsoleTerminal {
     this.#term.write(bytes, drawn);
   }
 
-  /** Ends a half-received escape sequence (CAN), before another connection's first byte. */
+  /**
+   * Draws scrollback that was shown before: what it asks the terminal is not answered again, or
+   * the answers would be typed into the guest.
+   */
+  replay(bytes: Uint8Array, drawn: () => void): void {
+    this.#term.write("", () => (this.#replaying += 1));
+    this.#term.write(bytes, () => {
+      this.#replaying -= 1;
+      drawn();
+    });
+  }
+
+  /** Ends a half-received escape sequence (CAN), where bytes are missing. */
   endSequence(): void {
-    this.#term.write("\x18");
+    this.#term.write(CAN);
+  }
+
+  /** Clears screen and scrollback (RIS), in its turn after what is still to be drawn. */
+  startOver(): void {
+    this.#term.write(`${CAN}\x1bc`);
+  }
+
+  /** A clean screen for another session; what was on it goes into the scrollback. */
+  startAfresh(): void {
+    const { options } = this.#term;
+    this.#term.write(CAN + MODES_OFF, () => {
+      options.scrollOnEraseInDisplay = true;
+    });
+    this.#term.write("\x1b[2J\x1b[H", () => {
+      options.scrollOnEraseInDisplay = false;
+    });
   }
 
   /** Whether keys go to the guest; otherwise Tab and the like are the browser's. */

@@ -18,6 +18,16 @@ export function tokenFrom(search: string): string | null {
   return new URLSearchParams(search).getAll("token").pop() || null;
 }
 
+/** What a connection asks for besides the console. */
+export interface Wish {
+  /** The key of the session to come back to, or null. */
+  readonly resume: string | null;
+  /** The position in that session's output, or null to be shown all that is kept. */
+  readonly since: number | null;
+  /** Whether the person takes the console over. */
+  readonly takeover: boolean;
+}
+
 /**
  * Where the WebSocket is: the page's own origin and path, whatever the query said.
  *
@@ -26,9 +36,16 @@ export function tokenFrom(search: string): string | null {
 export function socketUrl(
   place: Pick<Location, "protocol" | "host" | "pathname">,
   token: string,
+  wish: Wish,
 ): string {
   const scheme = place.protocol === "https:" ? "wss:" : "ws:";
-  return `${scheme}//${place.host}${place.pathname}?token=${encodeURIComponent(token)}`;
+  let query = `token=${encodeURIComponent(token)}`;
+  if (wish.resume !== null) {
+    query += `&resume=${encodeURIComponent(wish.resume)}`;
+    if (wish.since !== null) query += `&since=${wish.since}`;
+  }
+  if (wish.takeover) query += "&takeover=1";
+  return `${scheme}//${place.host}${place.pathname}?${query}`;
 }
 
 /**

@@ -1,7 +1,9 @@
 /** One console's WebSocket: from dialling to its end, and again on reconnect. */
 
+import { busyEnding } from "./busy.js";
 import { Credit } from "./flow.js";
-import { ack, parseControl, type Hello } from "./protocol.js";
+import { ack, confirm, parseControl, type Busy, type Hello } from "./protocol.js";
+import { joinOf, type Join, type Place } from "./resume.js";
 import { ending, FLOODED, type Ending, type State } from "./states.js";
 
 /** What the page speaks, in its order of preference; the server picks. */
@@ -12,6 +14,9 @@ export const FRAME = 16 * 1024;
 
 /** Undrawn bytes at which a server without flow control is cut off. */
 export const FLOOD = 16 * 1024 * 1024;
+
+/** The close code of a console that another session has. */
+const BUSY = 4409;
 
 /** `WebSocket.OPEN`. */
 const OPEN = 1;
@@ -32,9 +37,16 @@ export interface Socket {
 export interface Listener {
   stateChanged(state: State): void;
   greeted(hello: Hello): void;
-  noticed(text: string): void;
-  /** Wire bytes to draw; `drawn` is called once they are on the screen. */
-  output(bytes: Uint8Array, drawn: () => void): void;
+  /** Before a connection's first output: how it continues what is on the screen. */
+  joined(join: Join): void;
+  noticed(text: string, warning: boolean): void;
+  /**
+   * Wire bytes to draw; `drawn` is called once they are on the screen. `again` says that they
+   * are scrollback that was shown before.
+   */
+  output(bytes: Uint8Array, drawn: () => void, again: boolean): void;
+  /** Input was dropped, because typing is held back. */
+  withheld(): void;
 }
 
 type Phase = "idle" | "opening" | "greeting" | "open";
@@ -49,6 +61,11 @@ export class Wire {
   #credit = new Credit();
   #flowControlled = false;
   #silent = true;
+  #held = false;
+  #busy: Busy | null = null;
+  #place: Place | null = null;
+  /** Bytes to come that are shown again. */
+  #again = 0;
 
   /** @param dial opens a WebSocket. */
   constructor(
@@ -56,12 +73,20 @@ export class Wire {
     private readonly listener: Listener,
   ) {}
 
+  /** Where in its session's output the page is; null before its first connection. */
+  get position(): number | null {
+    return this.#place?.position ?? null;
+  }
+
   /** Connects, leaving any earlier connection. */
   connect(url: string): void {
-    this.#leave();
+    this.abandon();
     this.#phase = "opening";
     this.#credit = new Credit();
     this.#silent = true;
+    this.#held = false;
+    this.#busy = null;
+    this.#again = 0;
     this.listener.stateChanged({ kind: "connecting" });
     const socket = this.dial(url, [...PROTOCOLS]);
     this.#socket = socket;
@@ -72,12 +97,34 @@ export class Wire {
       this.#end(ending(event.code, event.reason, this.#phase !== "opening"));
   }
 
-  /** Sends input to the guest; before the console is open it is dropped. */
+  /** Sends input to the guest; before the console is open, or while it is held, it is dropped. */
   send(bytes: Uint8Array<ArrayBuffer>): void {
     if (this.#phase !== "open") return;
+    if (this.#held) {
+      this.listener.withheld();
+      return;
+    }
     for (let at = 0; at < bytes.length; at += FRAME) {
       this.#put(bytes.subarray(at, at + FRAME));
     }
+  }
+
+  /** The person wants to type although the guest has said nothing yet. */
+  confirm(): void {
+    if (this.#phase !== "open" || !this.#held) return;
+    this.#put(confirm());
+    this.#held = false;
+    this.#tellConnected();
+  }
+
+  /** Leaves the connection without a word to the listener. */
+  abandon(): void {
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#phase = "idle";
+    if (socket === null) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close(1000);
   }
 
   /** A closing WebSocket takes nothing more; its close event is on the way. */
@@ -90,13 +137,19 @@ export class Wire {
     if (this.#flowControlled) {
       this.#phase = "greeting";
     } else {
-      this.#open();
+      this.#open({ session: "", position: 0 });
     }
   }
 
-  #open(): void {
+  #open(start: Place): void {
     this.#phase = "open";
-    this.listener.stateChanged({ kind: "connected", silent: true });
+    this.listener.joined(joinOf(this.#place, start));
+    this.#place = start;
+    this.#tellConnected();
+  }
+
+  #tellConnected(): void {
+    this.listener.stateChanged({ kind: "connected", silent: this.#silent, held: this.#held });
   }
 
   #received(data: unknown): void {
@@ -106,47 +159,54 @@ export class Wire {
     }
     if (typeof data !== "string" || !this.#flowControlled) return;
     const message = parseControl(data);
-    if (message?.type === "notice") this.listener.noticed(message.text);
+    if (message?.type === "notice") this.listener.noticed(message.text, message.warning);
+    if (message?.type === "busy") this.#busy = message;
     if (message?.type === "hello" && this.#phase === "greeting") {
+      this.#held = message.unproven;
+      this.#again = message.replay;
       this.listener.greeted(message);
-      this.#open();
+      this.#open({ session: message.session, position: message.offset });
     }
   }
 
   #output(bytes: Uint8Array): void {
-    if (this.#phase !== "open" || bytes.length === 0) return;
-    if (this.#silent) {
+    if (this.#phase !== "open" || this.#place === null || bytes.length === 0) return;
+    if (this.#silent || this.#held) {
       this.#silent = false;
-      this.listener.stateChanged({ kind: "connected", silent: false });
+      this.#held = false;
+      this.#tellConnected();
     }
+    const { session, position } = this.#place;
+    this.#place = { session, position: position + bytes.length };
     const credit = this.#credit;
     credit.received(bytes.length);
     if (credit.pending > FLOOD) {
-      this.#leave();
+      this.abandon();
       this.#end(FLOODED);
       return;
     }
+    const old = Math.min(this.#again, bytes.length);
+    this.#again -= old;
+    if (old > 0) this.#draw(bytes.subarray(0, old), true);
+    if (old < bytes.length) this.#draw(bytes.subarray(old), false);
+  }
+
+  #draw(bytes: Uint8Array, again: boolean): void {
+    const credit = this.#credit;
     this.listener.output(bytes, () => {
       const due = credit.drawn(bytes.length);
       // Drawing may finish after a reconnect: that credit is of the connection that is gone.
       if (due !== null && credit === this.#credit && this.#flowControlled && this.#phase === "open") {
         this.#put(ack(due));
       }
-    });
+    }, again);
   }
 
   #end(how: Ending): void {
     this.#phase = "idle";
     this.#socket = null;
-    this.listener.stateChanged({ kind: "ended", ending: how });
-  }
-
-  #leave(): void {
-    const socket = this.#socket;
-    this.#socket = null;
-    this.#phase = "idle";
-    if (socket === null) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close(1000);
+    const busy = how.code === BUSY ? this.#busy : null;
+    const told = busy === null ? how : busyEnding(how, busy, new Date());
+    this.listener.stateChanged({ kind: "ended", ending: told });
   }
 }

@@ -4,14 +4,15 @@ import { ending, NO_TOKEN, plain, words } from "../src/states.js";
 
 test("each state has its words", () => {
   assert.equal(words({ kind: "connecting" }), "Connecting");
-  assert.equal(words({ kind: "connected", silent: true }), "Connected, no output yet");
-  assert.equal(words({ kind: "connected", silent: false }), "Connected");
+  assert.equal(words({ kind: "connected", silent: true, held: false }), "Connected, no output yet");
+  assert.equal(words({ kind: "connected", silent: false, held: false }), "Connected");
   assert.equal(words({ kind: "ended", ending: ending(4411, "", true) }), "Ended: nothing was typed for too long");
+  assert.equal(words({ kind: "reconnecting", ending: ending(1006, "", true) }), "Connection lost; reconnecting");
   assert.match(words({ kind: "ended", ending: NO_TOKEN }), /^Ended: This page needs a console URL with a token$/);
 });
 
 test("every close code of the protocol has a reason and advice of its own words", () => {
-  const codes = [1000, 1001, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1013, 4401, 4403, 4409, 4410, 4411, 4412, 4413, 4414];
+  const codes = [1000, 1001, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4401, 4403, 4409, 4410, 4411, 4412, 4413, 4414];
   for (const code of codes) {
     const { reason, advice } = ending(code, "", true);
     assert.doesNotMatch(reason, /\d/, `code ${code}`);

@@ -5,6 +5,8 @@ import { newSlot, slotOf, socketUrl, tokenFrom, TokenKeeper } from "../src/token
 
 const fill = (bytes: Uint8Array<ArrayBuffer>): void => void randomFillSync(bytes);
 
+const PLAIN = { resume: null, since: null, takeover: false };
+
 const refusing = {
   getItem: (): string => {
     throw new Error("blocked");
@@ -33,8 +35,18 @@ test("the token comes from the query, the last one wins, as on the server", () =
 
 test("the socket is at the page's own origin and path, whatever the query said", () => {
   const place = { protocol: "http:", host: "h:6083", pathname: "/p/serial.html", search: "?host=evil&path=x" };
-  assert.equal(socketUrl(place, "a b&c"), "ws://h:6083/p/serial.html?token=a%20b%26c");
-  assert.equal(socketUrl({ ...place, protocol: "https:", host: "[::1]" }, "t"), "wss://[::1]/p/serial.html?token=t");
+  assert.equal(socketUrl(place, "a b&c", PLAIN), "ws://h:6083/p/serial.html?token=a%20b%26c");
+  assert.equal(socketUrl({ ...place, protocol: "https:", host: "[::1]" }, "t", PLAIN), "wss://[::1]/p/serial.html?token=t");
+});
+
+test("a connection names the session to come back to, and where in it; or that it takes over", () => {
+  const place = { protocol: "http:", host: "h", pathname: "/" };
+  const query = (wish: Partial<typeof PLAIN> | object): string => socketUrl(place, "t", { ...PLAIN, ...wish }).split("?")[1] ?? "";
+  assert.equal(query({ resume: "a.b+c", since: 7 }), "token=t&resume=a.b%2Bc&since=7");
+  assert.equal(query({ resume: "k", since: 0 }), "token=t&resume=k&since=0");
+  assert.equal(query({ resume: "k" }), "token=t&resume=k");
+  assert.equal(query({ since: 7 }), "token=t");
+  assert.equal(query({ takeover: true }), "token=t&takeover=1");
 });
 
 test("a reload of the same frame finds its token, another frame does not", () => {

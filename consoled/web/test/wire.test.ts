@@ -36,7 +36,11 @@ class FakeSocket implements Socket {
   }
 }
 
-const HELLO = '{"type":"hello","session":"s","instance":{"uuid":"u","name":"n"},"console":0,"offset":0}';
+function hello(more: object = {}): string {
+  return JSON.stringify({ type: "hello", session: "s", instance: { uuid: "u", name: "n" }, console: 0, offset: 0, ...more });
+}
+
+const HELLO = hello();
 
 function rig(): {
   wire: Wire;
@@ -56,13 +60,18 @@ function rig(): {
       return socket;
     },
     {
-      stateChanged: (state) => log.push(words(state)),
+      stateChanged: (state) => {
+        const held = state.kind === "connected" && state.held;
+        log.push(held ? `${words(state)} (held)` : words(state));
+      },
       greeted: (hello) => log.push(`hello ${hello.name}`),
-      noticed: (text) => log.push(`notice ${text}`),
-      output: (bytes, done) => {
-        log.push(`output ${bytes.length}`);
+      joined: (join) => log.push(join.kind === "lost" ? `lost ${join.bytes}` : join.kind),
+      noticed: (text, warning) => log.push(warning ? `warning ${text}` : `notice ${text}`),
+      output: (bytes, done, again) => {
+        log.push(again ? `again ${bytes.length}` : `output ${bytes.length}`);
         drawn.push(done);
       },
+      withheld: () => log.push("withheld"),
     },
   );
   const connect = (): FakeSocket => {
@@ -91,7 +100,7 @@ test("open is still connecting until the hello, and no input leaves before it", 
   assert.deepEqual(log, []);
   assert.deepEqual(socket.sent, []);
   socket.gets(HELLO);
-  assert.deepEqual(log, ["hello n", "Connected, no output yet"]);
+  assert.deepEqual(log, ["hello n", "first", "Connected, no output yet"]);
   wire.send(Uint8Array.of(2));
   assert.deepEqual(socket.sent, [Uint8Array.of(2)]);
 });
@@ -114,12 +123,12 @@ test("binary has neither hello nor acknowledgement, and its text frames mean not
   const { log, drawn, connect } = rig();
   const socket = connect();
   socket.opens("binary");
-  assert.deepEqual(log, ["Connected, no output yet"]);
+  assert.deepEqual(log, ["first", "Connected, no output yet"]);
   socket.gets('{"type":"notice","text":"x"}');
   socket.gets(Uint8Array.of(1));
   drawn[0]?.();
   assert.deepEqual(socket.sent, []);
-  assert.deepEqual(log.slice(1), ["Connected", "output 1"]);
+  assert.deepEqual(log.slice(2), ["Connected", "output 1"]);
 });
 
 test("big input leaves in frames under the server's limit, whole and in order", () => {
@@ -137,8 +146,9 @@ test("a notice is passed on; unknown messages are not", () => {
   const socket = connect();
   socket.opens("consoled.v1");
   socket.gets('{"type":"notice","text":"skipped"}');
+  socket.gets('{"type":"notice","text":"ends soon","kind":"warning"}');
   socket.gets('{"type":"later"}');
-  assert.deepEqual(log, ["notice skipped"]);
+  assert.deepEqual(log, ["notice skipped", "warning ends soon"]);
 });
 
 test("the end says why, and no input leaves afterwards", () => {
@@ -197,4 +207,120 @@ test("output that nobody throttles ends the connection instead of filling the ta
   socket.gets(Uint8Array.of(1));
   assert.ok(socket.closed);
   assert.match(log.at(-1) ?? "", /^Ended: the guest wrote faster/);
+});
+
+test("a connection to the same session goes on exactly where the last one broke", () => {
+  const { wire, log, connect } = rig();
+  assert.equal(wire.position, null);
+  const socket = connect();
+  socket.opens("consoled.v1");
+  socket.gets(hello({ offset: 100 }));
+  assert.equal(wire.position, 100);
+  socket.gets(Uint8Array.of(1, 2, 3));
+  assert.equal(wire.position, 103);
+  const fresh = connect();
+  assert.equal(wire.position, 103);
+  fresh.opens("consoled.v1");
+  fresh.gets(hello({ offset: 103 }));
+  fresh.gets(Uint8Array.of(4));
+  assert.deepEqual(log, ["hello n", "seamless", "Connected, no output yet", "Connected", "output 1"]);
+  assert.equal(wire.position, 104);
+});
+
+test("each connection's acknowledgements count from its own hello", () => {
+  const { drawn, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  socket.gets(HELLO);
+  socket.gets(Uint8Array.of(1, 2));
+  drawn[0]?.();
+  const fresh = connect();
+  fresh.opens("consoled.v1");
+  fresh.gets(hello({ offset: 2 }));
+  fresh.gets(Uint8Array.of(3));
+  drawn[1]?.();
+  assert.deepEqual(fresh.sent, ['{"type":"ack","bytes":1}']);
+});
+
+test("missing bytes, a replay and another session are told apart", () => {
+  for (const [start, told] of [
+    [{ offset: 5 }, "lost 3"],
+    [{ offset: 1 }, "replayed"],
+    [{ session: "t", offset: 2 }, "new"],
+  ] as const) {
+    const { log, connect } = rig();
+    const socket = connect();
+    socket.opens("consoled.v1");
+    socket.gets(HELLO);
+    socket.gets(Uint8Array.of(1, 2));
+    const fresh = connect();
+    fresh.opens("consoled.v1");
+    fresh.gets(hello(start));
+    assert.equal(log[1], told);
+  }
+});
+
+test("what was shown before is marked to be drawn again, byte-exactly, and acknowledged as all else", () => {
+  const { log, drawn, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  socket.gets(hello({ replay: 4 }));
+  log.length = 0;
+  socket.gets(Uint8Array.of(1, 2, 3));
+  socket.gets(Uint8Array.of(4, 5));
+  socket.gets(Uint8Array.of(6));
+  assert.deepEqual(log, ["Connected", "again 3", "again 1", "output 1", "output 1"]);
+  for (const done of drawn) done();
+  assert.deepEqual(socket.sent, ['{"type":"ack","bytes":6}']);
+});
+
+test("while the guest is unproven nothing typed leaves, until the person confirms", () => {
+  const { wire, log, connect } = rig();
+  const socket = connect();
+  wire.confirm();
+  socket.opens("consoled.v1");
+  socket.gets(hello({ unproven: true }));
+  assert.equal(log.at(-1), "Connected, no output yet (held)");
+  wire.send(Uint8Array.of(1));
+  assert.equal(log.at(-1), "withheld");
+  assert.deepEqual(socket.sent, []);
+  wire.confirm();
+  wire.confirm();
+  wire.send(Uint8Array.of(2));
+  assert.equal(log.at(-1), "Connected, no output yet");
+  assert.deepEqual(socket.sent, ['{"type":"confirm"}', Uint8Array.of(2)]);
+});
+
+test("the guest's first output proves it", () => {
+  const { wire, log, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  socket.gets(hello({ unproven: true }));
+  socket.gets(Uint8Array.of(9));
+  assert.deepEqual(log.slice(-2), ["Connected", "output 1"]);
+  wire.send(Uint8Array.of(1));
+  assert.deepEqual(socket.sent, [Uint8Array.of(1)]);
+});
+
+test("a busy console is told by who has it; the next end is not", () => {
+  const { log, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  socket.gets('{"type":"busy","user":"mia","since":null,"takeover":false}');
+  socket.ends(4409, "taken");
+  assert.deepEqual(log, ["Ended: user mia has had this console open"]);
+  const fresh = connect();
+  fresh.opens("consoled.v1");
+  fresh.ends(4409, "taken");
+  assert.deepEqual(log, ["Ended: taken"]);
+});
+
+test("an abandoned connection says nothing any more", () => {
+  const { wire, log, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  wire.abandon();
+  socket.ends(1006);
+  assert.ok(socket.closed);
+  assert.deepEqual(log, []);
 });

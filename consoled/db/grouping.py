@@ -1,0 +1,132 @@
+"""Calls that wait together go to a worker together: one hop between threads for many."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from attrs import define, field
+from sqlalchemy import Connection
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from consoled.interfaces import Worker
+
+T = TypeVar("T")
+
+
+@define(eq=False)
+class Call:
+    """One function that wants a connection.
+
+    :ivar answer: fires with its result, on the reactor thread.
+    """
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    answer: Deferred[Any]
+
+    def __call__(self, connection: Connection) -> Any:
+        """Its result, in whatever transaction that connection is in."""
+        return self.fn(connection, *self.args)
+
+
+@define(eq=False)
+class Success:
+    """A call's result: an exception may be one, so a type of its own tells them apart."""
+
+    value: Any
+
+
+Outcome = Success | Exception
+
+
+@define(eq=False)
+class Lane:
+    """Calls of one kind on their way to a worker, in the order in which they came.
+
+    A call that finds the lane free goes at once, alone. What comes while the worker is busy
+    waits, and goes in a group when a place is free: a group is as large as the load makes it.
+
+    :ivar worker: where groups run.
+    :ivar carry: runs a group there, and gives an outcome for each of its calls.
+    :ivar at_once: how many groups may be on their way at a time.
+    :ivar spare: how many more where one of urgent calls waits.
+    :ivar most: calls in a group; those behind it wait for all of them.
+    """
+
+    worker: Worker
+    carry: Callable[[list[Call]], list[Outcome]]
+    at_once: int
+    spare: int
+    most: int
+    _waiting: deque[Call] = field(factory=deque, init=False)
+    _urgent: deque[Call] = field(factory=deque, init=False)
+    _under_way: int = field(default=0, init=False)
+    _idle: list[Deferred[None]] = field(factory=list, init=False)
+
+    def send(
+        self, fn: Callable[..., T], args: tuple[Any, ...], *, urgent: bool = False
+    ) -> Deferred[T]:
+        """The result of ``fn(connection, *args)``.
+
+        Cancelling takes a call back that still waits; one that is on its way is carried out,
+        and nobody hears of it.
+
+        :param urgent: it goes before all that are not, and in no group with them.
+        """
+        queue = self._urgent if urgent else self._waiting
+
+        def take_back(_: Deferred[T]) -> None:
+            if call in queue:
+                queue.remove(call)
+
+        answer: Deferred[T] = Deferred(take_back)
+        call = Call(fn, args, answer)
+        queue.append(call)
+        self._go()
+        return answer
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call waits or is on its way."""
+        return not (self._under_way or self._waiting or self._urgent)
+
+    def idle(self) -> Deferred[None]:
+        """Fires when no call waits or is on its way."""
+        fired: Deferred[None] = Deferred()
+        self._idle.append(fired)
+        self._tell_idle()
+        return fired
+
+    def _go(self) -> None:
+        for queue, places in (
+            (self._urgent, self.at_once + self.spare),
+            (self._waiting, self.at_once),
+        ):
+            while queue and self._under_way < places:
+                group = [queue.popleft() for _ in range(min(self.most, len(queue)))]
+                self._under_way += 1
+                self.worker.run(self.carry, group).addBoth(self._arrived, group)
+
+    def _arrived(self, outcomes: list[Outcome] | Failure, group: list[Call]) -> None:
+        self._under_way -= 1
+        # The worker first: while it runs the next group, the answers are made use of here.
+        self._go()
+        if isinstance(outcomes, Failure):
+            for call in group:
+                call.answer.errback(outcomes)
+        else:
+            for call, outcome in zip(group, outcomes, strict=True):
+                if isinstance(outcome, Success):
+                    call.answer.callback(outcome.value)
+                else:
+                    call.answer.errback(outcome)
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if self.is_idle:
+            waiting, self._idle = self._idle, []
+            for deferred in waiting:
+                deferred.callback(None)

@@ -1,0 +1,65 @@
+"""How many threads a database gets, and the order in which they end."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from attrs import frozen
+from sqlalchemy import Engine
+from twisted.internet.defer import Deferred
+
+from consoled.db.database import CellDatabase
+from consoled.db.engine import in_memory
+from consoled.workers import ThreadWorker
+
+SERVER_WRITERS = 2
+"""While one group waits for its COMMIT, the next one runs its statements."""
+
+READERS = 2
+"""A long list that somebody asks for must not keep the checks of tokens waiting."""
+
+
+@frozen
+class DatabaseThreads:
+    """A cell database with threads of its own.
+
+    SQLite has one writer at a time, and readers that do not wait for it. A server also gets
+    a thread, and so a connection, that only what is urgent may use. A database in memory
+    is one connection, and so one thread.
+
+    :ivar database: serves from :meth:`start` to :meth:`stop`.
+    """
+
+    database: CellDatabase
+    _workers: tuple[ThreadWorker, ...]
+
+    @classmethod
+    def of(cls, engine: Engine, reactor: Any, name: str = "database") -> Self:
+        """The database of that engine; no thread runs yet.
+
+        :param name: shown in thread lists.
+        """
+        if in_memory(engine):
+            only = ThreadWorker(reactor, name, 1)
+            return cls(CellDatabase(engine, only), (only,))
+        server = engine.dialect.name != "sqlite"
+        writers, spare = (SERVER_WRITERS, 1) if server else (1, 0)
+        writing = ThreadWorker(reactor, name, writers + spare)
+        reading = ThreadWorker(reactor, f"{name}-reads", READERS)
+        database = CellDatabase(engine, writing, reading, writers, READERS, spare)
+        return cls(database, (writing, reading))
+
+    def start(self) -> None:
+        """Starts the threads; called after twistd's fork."""
+        for worker in self._workers:
+            worker.start()
+
+    def stop(self) -> Deferred[None]:
+        """Fires when all that was asked is done, and threads and connections have ended."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await self.database.finish()
+        for worker in self._workers:
+            worker.stop()
+        self.database.stop()

@@ -1,0 +1,122 @@
+"""The backend leg: the connection to a guest's port, and the lease that it is held by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+
+from consoled.http.sending import write_now
+from consoled.interfaces import Lease, Leases
+from consoled.model import Console, Instance
+
+CLOSE_PATIENCE = 1.0
+"""Seconds until a backend leg that does not close is aborted."""
+
+READ_SIZE = 96 * 1024
+"""Bytes of output that one read takes at most, and so what a flooding guest sends at a time:
+50 us or so of the reactor's time. With the 64 KiB that a viewer's transport may hold, and
+the scrollback, a session stays below its 256 KiB."""
+
+
+class Leg(Protocol):
+    """The TCP connection to the console: bytes in, bytes out, nothing else."""
+
+    def __init__(self) -> None:
+        self._on_data: Callable[[bytes], None] = lambda data: None
+        self._on_lost: Callable[[], None] = lambda: None
+        self.lost: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """Keystrokes go at once; a dead peer is noticed by keepalive."""
+        transport: Any = self.transport
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+        transport.bufferSize = READ_SIZE
+        # Nothing is read before the viewer is there to take it.
+        transport.pauseProducing()
+
+    def start(
+        self,
+        on_data: Callable[[bytes], None],
+        on_lost: Callable[[], None],
+        throttle: IPushProducer,
+    ) -> None:
+        """Lets the guest's output flow.
+
+        :param throttle: told to pause while the guest does not read its input.
+        """
+        self._on_data, self._on_lost = on_data, on_lost
+        transport: Any = self.transport
+        transport.registerProducer(throttle, True)
+        transport.resumeProducing()
+
+    def write(self, data: bytes) -> None:
+        """Input, to the guest."""
+        write_now(self.transport, data)
+
+    def dataReceived(self, data: bytes) -> None:
+        """The guest's output."""
+        self._on_data(data)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """The socket is closed, by whichever side."""
+        self.lost.callback(None)
+        self._on_lost()
+
+    def close(self, clock: IReactorTime) -> Deferred[None]:
+        """Closes the socket; fires when it is closed. Nothing is heard of it any more.
+
+        Our end of the stream goes first: the console's side answers with its own and knows
+        that its client is gone. A guest that does not read leaves input in QEMU's socket, and
+        QEMU, which does not look further then, would keep its one client slot for a
+        connection that is closed: a reset, in the end, makes it look.
+        """
+        self._on_data, self._on_lost = lambda data: None, lambda: None
+        if self.lost.called:
+            return self.lost
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.resumeProducing()
+        transport.loseWriteConnection()
+        abort = clock.callLater(CLOSE_PATIENCE, transport.abortConnection)
+
+        def closed(_: None) -> None:
+            if abort.active():
+                abort.cancel()
+
+        return self.lost.addCallback(closed)
+
+
+class LegFactory(Factory):
+    """Makes backend legs, without a log line for each."""
+
+    protocol = Leg
+    noisy = False
+
+
+@frozen
+class OpenConsole:
+    """What an opened console consists of.
+
+    :ivar leg: the connected backend leg, paused.
+    :ivar lease: given back after the backend socket is closed (design.md, invariant 2).
+    :ivar unproven: somebody else's client may still have the guest's port: nothing is typed
+        before the guest has said something (invariant 2).
+    """
+
+    instance: Instance
+    console: Console
+    leg: Leg
+    lease: Lease
+    leases: Leases
+    unproven: bool = False
+
+    def close(self, clock: IReactorTime) -> Deferred[None]:
+        """Closes the socket, then gives the lease back; fires after both."""
+        return self.leg.close(clock).addCallback(lambda _: self.leases.release(self.lease))

@@ -1,0 +1,131 @@
+/** Brings a broken connection back by itself. */
+
+import { delayBefore, isBreak, PATIENCE } from "./schedule.js";
+import { ending, type Ending, type State } from "./states.js";
+
+/** Time, as the page has it. */
+export interface Clock {
+  /** Milliseconds that only grow. */
+  now(): number;
+  /** Runs something later; what it returns takes that back. */
+  later(delay: number, run: () => void): () => void;
+}
+
+/** What there is to redial. */
+export interface Dialled {
+  /** Opens a new connection to the same session. */
+  dial(): void;
+  /** Leaves the present one without a word. */
+  abandon(): void;
+}
+
+/** A break that is being mended. */
+interface Break {
+  readonly how: Ending;
+  readonly at: number;
+  tried: number;
+}
+
+/**
+ * Stands between the wire's states and the page: a break of a connection that can be resumed
+ * becomes "reconnecting" until it is connected again, answered otherwise, stopped or given up.
+ */
+export class Redialler {
+  #resumable = false;
+  #break: Break | null = null;
+  #waiting = false;
+  #cancel: () => void = () => {};
+
+  /** @param show told the states that the person sees. */
+  constructor(
+    private readonly wire: Dialled,
+    private readonly clock: Clock,
+    private readonly show: (state: State) => void,
+  ) {}
+
+  /** The console is open; `resumable` says whether there is a key to come back with. */
+  greeted(resumable: boolean): void {
+    this.#resumable = resumable;
+  }
+
+  /** What the wire says of itself. */
+  wireChanged(state: State): void {
+    if (state.kind === "ended") {
+      this.#ended(state.ending);
+    } else if (state.kind !== "connecting" || this.#break === null) {
+      if (state.kind === "connected") this.#mended();
+      this.show(state);
+    }
+  }
+
+  /** Dials at once, where it waits to: the network or the person may be back. */
+  wake(): void {
+    if (this.#waiting) this.#dial();
+  }
+
+  /**
+   * Dials at once, as the person wishes, in place of an attempt that may hang.
+   *
+   * @returns whether there was a break to mend.
+   */
+  dialNow(): boolean {
+    this.#dial();
+    return this.#break !== null;
+  }
+
+  /** Ends the attempts; the connection stays broken. */
+  stop(): void {
+    const broken = this.#break;
+    if (broken === null) return;
+    this.wire.abandon();
+    this.#finish(broken.how);
+  }
+
+  /** Forgets an earlier break: the person connects anew. */
+  forget(): void {
+    this.#mended();
+    this.#resumable = false;
+  }
+
+  #ended(how: Ending): void {
+    if (!this.#resumable || !isBreak(how.code)) {
+      this.#finish(how);
+      return;
+    }
+    this.#cancel();
+    if (this.#break === null) {
+      this.#break = { how, at: this.clock.now(), tried: 0 };
+      this.show({ kind: "reconnecting", ending: how });
+    }
+    const delay = delayBefore(this.#break.tried, this.clock.now() - this.#break.at);
+    if (delay === null) {
+      this.#finish(how);
+      return;
+    }
+    this.#waiting = true;
+    this.#cancel = this.clock.later(delay, () => this.#dial());
+  }
+
+  #dial(): void {
+    if (this.#break === null) return;
+    this.#cancel();
+    this.#waiting = false;
+    this.#break.tried += 1;
+    this.#cancel = this.clock.later(PATIENCE, () => {
+      this.wire.abandon();
+      this.#ended(ending(1006, "", false));
+    });
+    this.wire.dial();
+  }
+
+  #finish(how: Ending): void {
+    this.forget();
+    this.show({ kind: "ended", ending: how });
+  }
+
+  #mended(): void {
+    this.#cancel();
+    this.#waiting = false;
+    this.#break = null;
+  }
+}

@@ -1,0 +1,34 @@
+/** When a broken connection is dialled again. */
+
+/** Milliseconds before each of the first attempts. */
+const DELAYS: readonly number[] = [500, 1000, 2000, 4000, 8000];
+
+/** Milliseconds before each later one. */
+const STEADY = 15_000;
+
+/** Milliseconds after which nothing more is tried. */
+export const GIVE_UP = 5 * 60_000;
+
+/** Milliseconds that one attempt may take to reach the console. */
+export const PATIENCE = 20_000;
+
+/**
+ * The closes that nobody meant: no status, a broken connection, a server that stops, restarts or
+ * is overloaded (RFC 6455, section 7.4.1, and its registry).
+ */
+const BREAKS: ReadonlySet<number> = new Set([1001, 1005, 1006, 1012, 1013]);
+
+/** Whether a connection that closed with this code broke without anybody's intent. */
+export function isBreak(code: number): boolean {
+  return BREAKS.has(code);
+}
+
+/**
+ * Milliseconds to wait before the next attempt, or null to give up.
+ *
+ * @param tried how many attempts there were.
+ * @param elapsed milliseconds since the connection broke.
+ */
+export function delayBefore(tried: number, elapsed: number): number | null {
+  return elapsed >= GIVE_UP ? null : (DELAYS[tried] ?? STEADY);
+}
