@@ -57,7 +57,7 @@ from consoled.replicas.dialling import replica_endpoints
 from consoled.replicas.hops import Hops
 from consoled.replicas.tickets import TicketOffice
 from consoled.revoking import TokenRegister
-from consoled.service import Cell, Listener, Part, Reload
+from consoled.service import Cell, Listener, Part, Reload, settle_memory
 from consoled.settings import Settings
 from consoled.tokens.backends import TokenBackend, check_backend
 from consoled.tokens.database import DatabaseAuthority
@@ -159,7 +159,7 @@ class _Composer:
             clock=reactor,
             end=self.sessions.end,
             lose=self.sessions.lose,
-            saw=lambda living: self.hops.keep(living),
+            saw=lambda living: self.hops.keep(living),  # noqa: PLW0108  # hops come later
         )
         self.hops = Hops(
             leases=self.leases,
@@ -193,6 +193,7 @@ class _Composer:
                 *self.tokens.parts,
                 *self.recordings.parts,
                 Part(self.leases.start, self.leases.stop),
+                Part(settle_memory, lambda: None),
                 Part(lambda: None, self.hops.end_all),
                 Part(self.files_worker.start, self.files_worker.stop),
                 Part(self.policy_worker.start, self.policy_worker.stop),

@@ -16,11 +16,13 @@ from typing import Any, TypeVar
 from attrs import define, field, frozen
 from sqlalchemy import Connection, Engine
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from consoled.db.engine import READ
 from consoled.db.faults import Meaning, meaning
-from consoled.db.grouping import Call, Lane, Outcome, Success
+from consoled.db.grouping import Batch, Call, Lane, Outcome, Success, results
 from consoled.errors import Unavailable
 from consoled.interfaces import Database, Worker
 
@@ -34,6 +36,10 @@ WRITES_TOGETHER = 64
 
 READS_TOGETHER = 8
 """Reads that share a way to the worker at most; the first waits for the last."""
+
+ANSWER_LIMIT = 8.0
+"""Seconds until an answer that does not come counts as none: a server that hangs obeys none of
+its own limits. What was sent may still be carried out."""
 
 AWAY = "The database is not available now; try again in a moment."
 STOPPED = "The console server is restarting; try again in a moment."
@@ -53,6 +59,7 @@ class CellDatabase:
     :ivar writers: how many groups of writes run at once, of those ``worker`` has threads for.
     :ivar readers: how many groups of reads run at once.
     :ivar spare: one more thread of ``worker``, for what is urgent.
+    :ivar clock: for the limit of an answer's time; None sets none.
     """
 
     engine: Engine
@@ -61,6 +68,7 @@ class CellDatabase:
     writers: int = 1
     readers: int = 1
     spare: int = 0
+    clock: IReactorTime | None = None
     _writes: Lane = field(init=False)
     _reads: Lane = field(init=False)
     _log: Logger = field(factory=Logger, init=False)
@@ -117,27 +125,34 @@ class CellDatabase:
     ) -> Deferred[T]:
         if self._finished:
             return fail(Unavailable(STOPPED))
-        return lane.send(fn, args, urgent=urgent)
+        answer = lane.send(fn, args, urgent=urgent)
+        if self.clock is not None:
+            answer.addTimeout(ANSWER_LIMIT, self.clock, _overdue)
+        return answer
 
     def _carry(self, reads: bool, calls: list[Call]) -> list[Outcome]:
         """The outcomes of a group, in its order; runs in a worker."""
         if len(calls) == 1:
             return self._one_by_one(reads, calls)
-        results: list[Outcome] | None = None
+        found: list[Any] | None = None
         try:
             with self._transaction(reads) as connection:
-                results = []
-                for call in calls:
-                    results.append(Success(call(connection)))
-            return results
+                found = []
+                results(calls, connection, found)
+            return [Success(result) for result in found]
         except Exception as error:
             if meaning(error) is not Meaning.AWAY:
                 return self._one_by_one(reads, calls)
-            if results is None or len(results) == len(calls):
+            if found is None or len(found) == len(calls):
                 # It did not begin, or its COMMIT may or may not have come about.
                 self._note_away(error)
                 return [Unavailable(AWAY) for _ in calls]
-            return self._one_by_one(reads, calls, failed=len(results))
+            return self._one_by_one(reads, calls, failed=self._culprit(calls, len(found)))
+
+    @staticmethod
+    def _culprit(calls: list[Call], done: int) -> int | None:
+        """The call that was under way when so many were done, where that is known."""
+        return None if isinstance(calls[done].fn, Batch) else done
 
     def _one_by_one(
         self, reads: bool, calls: list[Call], failed: int | None = None
@@ -191,6 +206,10 @@ class CellDatabase:
             self._away = True
             cause = " ".join(str(getattr(error, "orig", None) or error).split())
             self._log.error("the database is away: {cause}", cause=cause)
+
+
+def _overdue(_outcome: object, _limit: float) -> Failure:
+    return Failure(Unavailable(AWAY))
 
 
 @frozen

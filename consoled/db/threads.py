@@ -46,7 +46,7 @@ class DatabaseThreads:
         writers, spare = (SERVER_WRITERS, 1) if server else (1, 0)
         writing = ThreadWorker(reactor, name, writers + spare)
         reading = ThreadWorker(reactor, f"{name}-reads", READERS)
-        database = CellDatabase(engine, writing, reading, writers, READERS, spare)
+        database = CellDatabase(engine, writing, reading, writers, READERS, spare, reactor)
         return cls(database, (writing, reading))
 
     def start(self) -> None:

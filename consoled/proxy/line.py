@@ -46,6 +46,12 @@ class Member(Protocol):
     def present(self) -> bool:
         """Whether its viewer is connected."""
 
+    def admit(self) -> Deferred[None]:
+        """Uses its token up, where that is to be done.
+
+        :raises consoled.errors.TokenInvalid: it has been used before.
+        """
+
     def printed(self, data: bytes) -> None:
         """The guest's output."""
 
@@ -148,14 +154,14 @@ class Line:
         if self._opening is None:
             first = self.members[0]
             self._told = Account(first.session_id, first.holder, lingers=False)
-            self._opening = Deferred.fromCoroutine(self._open(first.session_id, first.holder))
+            self._opening = Deferred.fromCoroutine(self._open(first))
             self._opening.addCallbacks(self._opened, self._refused)
         return waiting
 
-    async def _open(self, session_id: str, holder: Holder) -> OpenConsole:
+    async def _open(self, first: Member) -> OpenConsole:
         if self.after is not None:
             await _end_of(self.after)
-        return await self.opener.open(self.token, session_id, holder)
+        return await self.opener.open(self.token, first.session_id, first.holder, first.admit)
 
     def write(self, data: bytes) -> None:
         """The writer's input, to the guest."""

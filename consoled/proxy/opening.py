@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
 from attrs import frozen
@@ -76,17 +77,28 @@ class Opener:
     connect_timeout: float
 
     def open(
-        self, token: ConsoleAuthToken, session_id: str, holder: Holder
+        self,
+        token: ConsoleAuthToken,
+        session_id: str,
+        holder: Holder,
+        admit: Callable[[], Deferred[None]],
     ) -> Deferred[OpenConsole]:
         """A connected console. Cancelling gives up a dial and leaves nothing behind.
 
         :param session_id: the session that it is opened for.
         :param holder: whose session that is.
+        :param admit: asked when the lease is held, and before anything is dialled.
         :raises consoled.errors.ConsoledError: why the console does not open.
         """
-        return Deferred.fromCoroutine(self._open(token, session_id, holder))
+        return Deferred.fromCoroutine(self._open(token, session_id, holder, admit))
 
-    async def _open(self, token: ConsoleAuthToken, session_id: str, holder: Holder) -> OpenConsole:
+    async def _open(
+        self,
+        token: ConsoleAuthToken,
+        session_id: str,
+        holder: Holder,
+        admit: Callable[[], Deferred[None]],
+    ) -> OpenConsole:
         try:
             instance = await self.driver.instance(token.instance_uuid)
         except NotFound:
@@ -96,6 +108,7 @@ class Opener:
             await self.registrar.register(instance, console)
         lease = await self.leases.take(instance.uuid, console.index, session_id, holder=holder)
         try:
+            await admit()
             unproven = await self._occupied(instance, console, lease)
             leg = await self._dial(instance, console, token)
         except BaseException:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from automat import TypeMachineBuilder
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -214,6 +214,13 @@ class SessionCore:
     def present(self) -> bool:
         """Whether its viewer is connected."""
         return self.viewer is not None
+
+    def admit(self) -> Deferred[None]:
+        """Uses the token up, once."""
+        if self.spent:
+            return succeed(None)
+        self.spent = True
+        return self.authority.spend(self.token)
 
     def printed(self, data: bytes) -> None:
         """The guest's output: past the machine, which would take longer than all else here."""
@@ -627,5 +634,4 @@ async def _enter(core: SessionCore, after: Deferred[None] | None) -> None:
             raise ConsoleBusy("Somebody else was faster. Try again.")
         core.line.seat(core)
     await core.line.ready()
-    if not core.spent:
-        await core.authority.spend(core.token)
+    await core.admit()

@@ -178,7 +178,11 @@ def test_early_input_is_bounded(bench: Bench) -> None:
 def test_nothing_moves_after_the_end(bench: Bench) -> None:
     """After a close was sent no byte moves, whatever is still delivered (invariant 1)."""
     session, viewer, wire = bench.opened()
+    straight = viewer.straight
+    assert straight is not None
     session.ended(4410, "taken over")
+    assert viewer.straight is None
+    straight(b"late")
     session.typed(b"late")
     session.printed(b"late")
     session.acknowledged(1)
@@ -778,11 +782,10 @@ def test_a_port_that_somebody_else_has(bench: Bench) -> None:
 def test_a_spent_token(bench: Bench) -> None:
     """A token that has opened its one session opens no second one, and keeps no lease."""
     bench.spender.error = TokenInvalid("This console link has been used.")
-    _, viewer, wire = bench.opened()
+    _, viewer = bench.begin()
     assert viewer.dismissed == (4401, "This console link has been used.")
-    assert not viewer.greeted
-    assert not wire.connected
     assert bench.free
+    assert not bench.reactor.tcpClients
 
 
 def test_tokens_without_generation_are_recorded(bench: Bench) -> None:
