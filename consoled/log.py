@@ -48,6 +48,7 @@ FIELDS = (
     "reason",
     "bytes_in",
     "bytes_out",
+    "paused_s",
     "duration_s",
 )
 

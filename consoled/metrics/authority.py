@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from consoled.errors import ConsoledError, Unavailable
 from consoled.interfaces import TokenAuthority
 from consoled.metrics.instruments import CANCELLED, FAILED, INVALID, UNAVAILABLE, VALID
-from consoled.model import Caller, Console, ConsoleAuthToken, Instance, IssuedToken
+from consoled.model import WRITER, Caller, Console, ConsoleAuthToken, Instance, IssuedToken
 
 T = TypeVar("T")
 
@@ -34,9 +34,11 @@ class CountedAuthority:
         caller: Caller,
         access_url: str,
         rights: frozenset[str] = frozenset(),
+        *,
+        role: str = WRITER,
     ) -> Deferred[IssuedToken]:
         """As the other one."""
-        return self.authority.issue(instance, console, caller, access_url, rights)
+        return self.authority.issue(instance, console, caller, access_url, rights, role=role)
 
     def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:
         """As the other one, and counted."""

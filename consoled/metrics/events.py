@@ -76,7 +76,8 @@ class EventCounts:
         self.sessions.opened(event["session_id"], event.get("transport") or TCP)
 
     def _ended(self, event: LogEvent) -> None:
-        if self.sessions.ended(event["session_id"], event["bytes_in"], event["bytes_out"]):
+        figures = event["bytes_in"], event["bytes_out"], event["paused_s"]
+        if self.sessions.ended(event["session_id"], *figures):
             self._was_open(event)
         else:
             self._refused(event)

@@ -75,6 +75,10 @@ class Instruments:
             "Bytes from viewers to guests (in) and from guests to viewers (out).",
             "direction",
         )
+        self.relay_paused = self._counter(
+            "relay_paused_seconds_total",
+            "Seconds in which guests were held up because a viewer took no more output.",
+        )
         self.buffered = self._gauge(
             "buffered_bytes", "Bytes that wait in this process for a viewer or a guest to take."
         )

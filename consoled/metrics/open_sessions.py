@@ -25,11 +25,13 @@ class Reading:
 
     :ivar bytes_in: from its viewer to the guest, since it began.
     :ivar bytes_out: from the guest to its viewer, since it began.
+    :ivar paused: seconds for which its viewer has held up the guest.
     :ivar buffered: bytes that wait in this process for either of them.
     """
 
     bytes_in: int
     bytes_out: int
+    paused: float
     buffered: int
 
 
@@ -38,6 +40,7 @@ class _Seen:
     transport: str
     bytes_in: int = 0
     bytes_out: int = 0
+    paused: float = 0.0
 
 
 @define(eq=False)
@@ -71,13 +74,16 @@ class OpenSessions:
             self._seen[session_id] = _Seen(transport)
             self.instruments.sessions_active.labels(transport).inc()
 
-    def ended(self, session_id: str, bytes_in: int, bytes_out: int) -> bool:
-        """A session has ended with so many bytes in all; False if it had never opened."""
+    def ended(self, session_id: str, bytes_in: int, bytes_out: int, paused: float) -> bool:
+        """A session has ended with so many bytes in all; False if it had never opened.
+
+        :param paused: seconds for which its viewers held up the guest.
+        """
         seen = self._seen.pop(session_id, None)
         if seen is None:
             return False
         self.instruments.sessions_active.labels(seen.transport).dec()
-        self._count(seen, bytes_in, bytes_out)
+        self._count(seen, bytes_in, bytes_out, paused)
         return True
 
     async def look(self) -> None:
@@ -87,13 +93,13 @@ class OpenSessions:
             reading = self.read(session_id)
             seen = self._seen.get(session_id)
             if reading is not None and seen is not None:
-                self._count(seen, reading.bytes_in, reading.bytes_out)
+                self._count(seen, reading.bytes_in, reading.bytes_out, reading.paused)
                 buffered += reading.buffered
             if number % AT_ONCE == 0:
                 await deferLater(self.clock, 0)
         self.instruments.buffered.set(buffered)
 
-    def _count(self, seen: _Seen, bytes_in: int, bytes_out: int) -> None:
+    def _count(self, seen: _Seen, bytes_in: int, bytes_out: int, paused: float) -> None:
         # A counter that went down would count as a restart of the daemon.
         if bytes_in > seen.bytes_in:
             self._in.inc(bytes_in - seen.bytes_in)
@@ -101,3 +107,6 @@ class OpenSessions:
         if bytes_out > seen.bytes_out:
             self._out.inc(bytes_out - seen.bytes_out)
             seen.bytes_out = bytes_out
+        if paused > seen.paused:
+            self.instruments.relay_paused.inc(paused - seen.paused)
+            seen.paused = paused

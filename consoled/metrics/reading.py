@@ -31,7 +31,7 @@ def read_session(core: SessionCore) -> Reading:
     if core.line.writer is core:
         # What waits for the guest is in the one connection that all on the line share.
         waiting += waiting_bytes(core.line.console.leg.transport)
-    return Reading(core.bytes_in, core.bytes_out, waiting)
+    return Reading(core.bytes_in, core.bytes_out, core.paused, waiting)
 
 
 def waiting_bytes(transport: Any) -> int:

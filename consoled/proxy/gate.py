@@ -43,8 +43,15 @@ class Gate:
     on_stall: Callable[[], None]
     _reasons: set[str] = field(factory=set, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
+    _since: float = field(default=0.0, init=False)
+    _held: float = field(default=0.0, init=False)
     _sent: int = field(default=0, init=False)
     _acknowledged: int = field(default=0, init=False)
+
+    @property
+    def held(self) -> float:
+        """Seconds for which the source was held back so far."""
+        return self._held + (self.clock.seconds() - self._since if self._reasons else 0.0)
 
     def spend(self, count: int) -> None:
         """That many bytes went to a page that acknowledges."""
@@ -78,19 +85,23 @@ class Gate:
         """Lets the source go; the gate is not used again."""
         self._stop_timer()
         if self._reasons:
+            self._held = self.held
             self._reasons.clear()
             self.source.resumeProducing()
 
     def _hold(self, reason: str) -> None:
         if not self._reasons:
+            self._since = self.clock.seconds()
             self.source.pauseProducing()
             self._timer = self.clock.callLater(self.stall_timeout, self._stalled)
         self._reasons.add(reason)
 
     def _free(self, reason: str) -> None:
         if reason in self._reasons:
+            held = self.held
             self._reasons.remove(reason)
             if not self._reasons:
+                self._held = held
                 self._stop_timer()
                 self.source.resumeProducing()
 

@@ -204,6 +204,7 @@ class SessionCore:
     since: float = field(default=0.0, init=False)
     bytes_in: int = field(default=0, init=False)
     bytes_out: int = field(default=0, init=False)
+    _paused: float = field(default=0.0, init=False)
 
     @property
     def holder(self) -> Holder:
@@ -221,6 +222,11 @@ class SessionCore:
             return succeed(None)
         self.spent = True
         return self.authority.spend(self.token)
+
+    @property
+    def paused(self) -> float:
+        """Seconds for which its viewers have held up the guest."""
+        return self._paused + (self.flow.held if isinstance(self.flow, Gate) else 0.0)
 
     def printed(self, data: bytes) -> None:
         """The guest's output: past the machine, which would take longer than all else here."""
@@ -354,6 +360,7 @@ class SessionCore:
     def detach(self) -> Viewer | None:
         """The session without its viewer, which is given back."""
         viewer, self.viewer = self.viewer, None
+        self._paused = self.paused
         flow, self.flow = self.flow, None
         if self.line.writer is self:
             self.line.throttle.turn_to(None)
@@ -400,6 +407,7 @@ class SessionCore:
             reason=reason,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
+            paused_s=round(self.paused, 3),
             duration_s=round(self.clock.seconds() - self.since, 3),
         )
         self.gone.callback(None)

@@ -35,7 +35,7 @@ class World:
 
     def end(self, session_id: str, code: int | None, **fields: Any) -> None:
         """A session has ended."""
-        more: dict[str, Any] = {"bytes_in": 0, "bytes_out": 0, "duration_s": 5.0}
+        more: dict[str, Any] = {"bytes_in": 0, "bytes_out": 0, "paused_s": 0.0, "duration_s": 5.0}
         self.say("session_ended", session_id=session_id, close_code=code, **(more | fields))
 
     def figures(self, name: str) -> dict[tuple[str, ...], float]:
@@ -49,7 +49,7 @@ def test_sessions_come_and_go() -> None:
     world.open("s1")
     world.open("s2", transport="ssh")
     assert world.figures("sessions_active") == {("tcp",): 1, ("ssh",): 1}
-    world.end("s1", 1000, bytes_in=3, bytes_out=70)
+    world.end("s1", 1000, bytes_in=3, bytes_out=70, paused_s=2.5)
     world.end("s2", None)
     world.say("session_refused", close_code=4401)
     assert world.figures("sessions_active") == {}
@@ -60,6 +60,7 @@ def test_sessions_come_and_go() -> None:
     }
     assert world.figures("relay_bytes_total") == {("in",): 3, ("out",): 70}
     assert world.figures("session_duration_seconds_sum") == {(): 10}
+    assert world.figures("relay_paused_seconds_total") == {(): 2.5}
 
 
 def test_a_session_that_never_opened_is_refused() -> None:

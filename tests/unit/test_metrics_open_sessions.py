@@ -19,9 +19,11 @@ class World:
         self.instruments = make_instruments()
         self.sessions = OpenSessions(self.instruments, self.readings.get, self.clock)
 
-    def show(self, session_id: str, bytes_in: int, bytes_out: int, buffered: int = 0) -> None:
+    def show(
+        self, session_id: str, bytes_in: int, bytes_out: int, buffered: int = 0, paused: float = 0.0
+    ) -> None:
         """What that session shows from now on."""
-        self.readings[session_id] = Reading(bytes_in, bytes_out, buffered)
+        self.readings[session_id] = Reading(bytes_in, bytes_out, paused, buffered)
 
     def look(self) -> Deferred[None]:
         """One look."""
@@ -44,9 +46,20 @@ def test_bytes_are_live() -> None:
     result(world.look())
     result(world.look())
     assert world.relayed == {("in",): 15, ("out",): 4000}
-    assert world.sessions.ended("s1", 16, 4000)
+    assert world.sessions.ended("s1", 16, 4000, 0.0)
     assert world.relayed == {("in",): 16, ("out",): 4000}
-    assert not world.sessions.ended("s1", 16, 4000)
+    assert not world.sessions.ended("s1", 16, 4000, 0.0)
+
+
+def test_pauses_are_live() -> None:
+    """The time for which a viewer holds up a guest counts while it does, and once."""
+    world = World()
+    world.sessions.opened("s1", "tcp")
+    for paused in (2.0, 3.0):
+        world.show("s1", 0, 0, paused=paused)
+        result(world.look())
+    world.sessions.ended("s1", 0, 0, 3.5)
+    assert figures(world.instruments, "relay_paused_seconds_total") == {(): 3.5}
 
 
 def test_what_waits() -> None:
@@ -57,7 +70,7 @@ def test_what_waits() -> None:
         world.show(session_id, 0, 0, buffered=100)
     result(world.look())
     assert figures(world.instruments, "buffered_bytes") == {(): 200}
-    world.sessions.ended("s1", 0, 0)
+    world.sessions.ended("s1", 0, 0, 0.0)
     result(world.look())
     assert figures(world.instruments, "buffered_bytes") == {(): 100}
 
@@ -79,7 +92,7 @@ def test_counters_never_fall() -> None:
     world.sessions.opened("s1", "tcp")
     world.show("s1", 10, 20)
     result(world.look())
-    world.sessions.ended("s1", 0, 0)
+    world.sessions.ended("s1", 0, 0, 0.0)
     assert world.relayed == {("in",): 10, ("out",): 20}
 
 
@@ -92,7 +105,7 @@ def test_many_sessions_take_turns() -> None:
     looking = world.look()
     assert not looking.called
     assert world.relayed == {("in",): AT_ONCE}
-    world.sessions.ended(str(2 * AT_ONCE), 1, 0)
+    world.sessions.ended(str(2 * AT_ONCE), 1, 0, 0.0)
     world.clock.advance(0)
     world.clock.advance(0)
     result(looking)

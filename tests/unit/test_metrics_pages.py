@@ -27,7 +27,7 @@ class World:
         self.database: Callable[[], Deferred[Any]] = lambda: succeed(None)
         self.draining = False
         self.instruments = make_instruments()
-        self.sessions = OpenSessions(self.instruments, lambda _: Reading(7, 9, 0), self.reactor)
+        self.sessions = OpenSessions(self.instruments, lambda _: Reading(7, 9, 0, 0), self.reactor)
         readiness = Readiness(
             database=self,
             clock=self.reactor,

@@ -16,6 +16,7 @@ from wires import Wire
 
 from consoled.metrics.open_sessions import Reading
 from consoled.metrics.reading import reader, waiting_bytes
+from consoled.proxy.gate import CREDIT_WINDOW
 
 
 @pytest.fixture
@@ -64,11 +65,11 @@ def test_a_session(connection: Connection) -> None:
     session_id = viewer.greeted[0].resume.session_id
     session.typed(b"abc")
     wire.protocol.dataReceived(b"output")
-    assert read(session_id) == Reading(3, 6, 0)
+    assert read(session_id) == Reading(3, 6, 0, 0)
     connection.connected = True
     connection.write(b"x" * 10)
     viewer.transport = connection
-    assert read(session_id) == Reading(3, 6, 10)
+    assert read(session_id) == Reading(3, 6, 0, 10)
     session.viewer_left()
     assert read(session_id) is None
 
@@ -79,4 +80,23 @@ def test_a_session_without_a_viewer() -> None:
     session, viewer, _wire = bench.opened()
     session_id = viewer.greeted[0].resume.session_id
     session.viewer_lost()
-    assert reader(bench.sessions.find)(session_id) == Reading(0, 0, 0)
+    assert reader(bench.sessions.find)(session_id) == Reading(0, 0, 0, 0)
+
+
+def test_a_viewer_that_holds_up_its_guest() -> None:
+    """The pause counts while it lasts, over all viewers of the session, and then no more."""
+    bench: Any = Bench()
+    session, viewer, wire = bench.opened(acknowledges=True)
+    session_id = viewer.greeted[0].resume.session_id
+    read = reader(bench.sessions.find)
+    wire.protocol.dataReceived(b"x" * (CREDIT_WINDOW + 1))
+    bench.reactor.advance(2)
+    assert read(session_id).paused == 2
+    session.acknowledged(CREDIT_WINDOW)
+    bench.reactor.advance(2)
+    assert read(session_id).paused == 2
+    wire.protocol.dataReceived(b"x" * (CREDIT_WINDOW + 1))
+    bench.reactor.advance(3)
+    session.viewer_lost()
+    bench.reactor.advance(3)
+    assert read(session_id).paused == 5

@@ -63,6 +63,8 @@ def test_authority_passes_on() -> None:
     issued = result(authority.issue(instance, instance.consoles[0], CALLER, "http://x/"))
     token: ConsoleAuthToken = result(authority.validate(issued.clear))
     assert token == issued.token
+    watching = authority.issue(instance, instance.consoles[0], CALLER, "http://x/", role="observer")
+    assert result(watching).token.observes
     result(authority.spend(token))
     assert figures(instruments, "token_validations_total") == {("valid",): 1}
 
