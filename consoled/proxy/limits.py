@@ -31,13 +31,13 @@ class SessionLimits:
 class Stopwatch:
     """Ends one session in time.
 
-    :ivar warn: told a sentence a minute before.
+    :ivar warn: told a sentence a minute before, and whether typing prevents the end.
     :ivar end: told the close code and the reason.
     """
 
     limits: SessionLimits
     clock: IReactorTime
-    warn: Callable[[str], None]
+    warn: Callable[[str, bool], None]
     end: Callable[[int, str], None]
     _timers: list[IDelayedCall] = field(factory=list, init=False)
     _of_token: list[IDelayedCall] = field(factory=list, init=False)
@@ -84,7 +84,9 @@ class Stopwatch:
         later = self.clock.callLater
         timers = [later(max(0.0, seconds), self.end, SESSION_LIMIT, reason)]
         if seconds > WARNING:
-            timers.append(later(seconds - WARNING, self.warn, "This session ends in a minute."))
+            timers.append(
+                later(seconds - WARNING, self.warn, "This session ends in a minute.", False)
+            )
         return timers
 
     def _watch_idle(self) -> None:
@@ -99,7 +101,7 @@ class Stopwatch:
         if now >= warning and not self._warned:
             self._warned = True
             left = round(over - now)
-            self.warn(f"Nothing was typed for a while: this session ends in {left} s.")
+            self.warn(f"Nothing was typed for a while: this session ends in {left} s.", True)
         following = over if self._warned else warning
         self._idle = self.clock.callLater(following - now, self._watch_idle)
 

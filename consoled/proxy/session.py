@@ -90,8 +90,11 @@ class Viewer(Protocol):
     def go_straight(self, take: Callable[[bytes], None] | None) -> None:
         """Where ordinary input goes while the session is open; None: to the session."""
 
-    def warn(self, text: str) -> None:
-        """A line for the person, about what will happen."""
+    def warn(self, text: str, *, until_typing: bool = False) -> None:
+        """A line for the person, about what will happen.
+
+        :param until_typing: whether typing prevents it.
+        """
 
     def show_company(self, writer: str | None, observers: Sequence[str]) -> None:
         """Who is on the line."""
@@ -215,6 +218,11 @@ class SessionCore:
     def present(self) -> bool:
         """Whether its viewer is connected."""
         return self.viewer is not None
+
+    def warn(self, text: str, until_typing: bool) -> None:
+        """A line for the person, if there is one."""
+        if self.viewer is not None:
+            self.viewer.warn(text, until_typing=until_typing)
 
     def admit(self) -> Deferred[None]:
         """Uses the token up, once."""
@@ -434,7 +442,7 @@ def _start(inputs: SessionInputs, core: SessionCore) -> None:
     core.stopwatch = Stopwatch(
         core.limits,
         core.clock,
-        lambda text: core.viewer.warn(text) if core.viewer is not None else None,
+        core.warn,
         inputs.ended,
     )
     core.stopwatch.start(core.token.left)

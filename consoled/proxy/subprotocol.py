@@ -231,9 +231,13 @@ def waiting(user: str | None, seconds: float) -> bytes:
     return _message("waiting", user=user, seconds=seconds)
 
 
-def warning(text: str) -> bytes:
-    """A line that the page shows to the person until it is dismissed."""
-    return _message("notice", text=text, kind="warning")
+def warning(text: str, *, until_typing: bool = False) -> bytes:
+    """A line that the page shows to the person until it is dismissed.
+
+    :param until_typing: or until the person types.
+    """
+    more = {"until": "typing"} if until_typing else {}
+    return _message("notice", text=text, kind="warning", **more)
 
 
 def _message(of_type: str, /, **fields: object) -> bytes:

@@ -66,7 +66,7 @@ class Viewer:
         """Where ordinary input goes."""
         self.straight = take
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, *, until_typing: bool = False) -> None:
         """What will happen."""
         self.warned.append(text)
 

@@ -140,6 +140,8 @@ def test_warning() -> None:
     """A warning carries its text, and stays until it is dismissed."""
     expected = {"type": "notice", "text": "hi", "kind": "warning"}
     assert json.loads(subprotocol.warning("hi")) == expected
+    typing = json.loads(subprotocol.warning("hi", until_typing=True))
+    assert typing == expected | {"until": "typing"}
 
 
 def test_busy() -> None:
