@@ -99,8 +99,6 @@ def compose(
     """
     composer = _Composer(settings, reactor, read_settings)
     cell = composer.compose(observer)
-    if settings.serial_console.record:
-        log.warn("[serial_console] record is on, but this version of consoled cannot record yet")
     if composer.keys_made:
         log.info(
             "made {path} with one admin key", event="keys_file_made", path=settings.api.keys_file
@@ -292,6 +290,7 @@ class _Composer:
             stall_timeout=proxy.stall_timeout,
             linger=proxy.linger,
             wall=time.time,
+            recorder=self.recordings.recorder,
         )
         return Upgrades(
             rules=self._rules(self.settings),

@@ -23,6 +23,38 @@ class Source(Protocol):
         """Reads again."""
 
 
+@define(eq=False)
+class Valve:
+    """A source that several hold back, each for a reason of its own.
+
+    :ivar source: stops when the first one holds it, and goes on after the last.
+    """
+
+    source: Source
+    _reasons: set[str] = field(factory=set, init=False)
+
+    def hold(self, reason: str) -> None:
+        """One more reason to stop."""
+        if not self._reasons:
+            self.source.pauseProducing()
+        self._reasons.add(reason)
+
+    def free(self, reason: str) -> None:
+        """One reason less."""
+        if reason in self._reasons:
+            self._reasons.remove(reason)
+            if not self._reasons:
+                self.source.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """The viewer's gate is closed."""
+        self.hold("viewer")
+
+    def resumeProducing(self) -> None:
+        """The viewer's gate is open."""
+        self.free("viewer")
+
+
 @implementer(IPushProducer)
 @define(eq=False)
 class Gate:

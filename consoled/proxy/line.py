@@ -8,7 +8,7 @@ leaves it, and outlives each of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from consoled.interfaces import Driver
 from consoled.leasing.values import ConsoleKey, Holder
 from consoled.model import ConsoleAuthToken
-from consoled.proxy.gate import InputThrottle
+from consoled.proxy.gate import InputThrottle, Valve
 from consoled.proxy.hangup import why_hung_up
 from consoled.proxy.leg import OpenConsole
 from consoled.proxy.opening import Opener
@@ -85,6 +85,7 @@ class Line:
     :ivar gone: fires when the socket is closed and the lease given back.
     :ivar unproven: whether input is held back until the guest has said something.
     :ivar after: the end of the console's line before, which has to come first.
+    :ivar valve: holds the guest's output back; there from the opening on.
     :ivar asked: whether somebody has asked for the seat and waits.
     """
 
@@ -102,6 +103,7 @@ class Line:
     unproven: bool = field(default=False, init=False)
     after: Deferred[None] | None = field(default=None, init=False)
     asked: bool = field(default=False, init=False)
+    valve: Valve = field(init=False)
     _console: OpenConsole | None = field(default=None, init=False)
     _opening: Deferred[OpenConsole] | None = field(default=None, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
@@ -209,6 +211,8 @@ class Line:
             return console.close(self.clock)
         self._console = console
         self.unproven = console.unproven
+        source: Any = console.leg.transport
+        self.valve = Valve(source)
         console.leg.start(self._printed, self._lost, self.throttle)
         self._account()
         self._tell(lambda waiting: waiting.callback(None))

@@ -30,6 +30,7 @@ from consoled.proxy.opening import Opener
 from consoled.proxy.presence import FORCE, TAKE, Busy, belongs, busy
 from consoled.proxy.resuming import ResumeKey
 from consoled.proxy.session import Comeback, SessionCore, SessionInputs, Viewer, begin_session
+from consoled.recording.recorder import NoRecorder, SessionRecorder
 
 log = Logger()
 
@@ -86,6 +87,7 @@ class Reception:
     :ivar max_sessions: sessions at once; a further one is refused with 1013.
     :ivar stall_timeout: seconds that a stalled viewer may hold the guest.
     :ivar linger: seconds that a session waits for its viewer to come back.
+    :ivar recorder: records writers' sessions.
     :ivar wall: the time of day, seconds since the epoch, for people.
     """
 
@@ -99,6 +101,7 @@ class Reception:
     stall_timeout: float
     linger: float
     wall: Callable[[], float]
+    recorder: SessionRecorder = field(factory=NoRecorder)
 
     def has(self, arrival: Arrival) -> bool:
         """Whether this replica has the session or console that the viewer wants."""
@@ -291,6 +294,7 @@ class Reception:
             began=int(self.wall()),
             spent=arrival.spent,
             facts=dict(arrival.facts),
+            recorder=self.recorder,
         )
         self.sessions.add(core)
         return begin_session(core, after)

@@ -36,10 +36,12 @@ from consoled.proxy.line import Line
 from consoled.proxy.presence import Busy, busy
 from consoled.proxy.resuming import ResumeKey
 from consoled.proxy.trailing import Trailing
+from consoled.recording.recorder import NoRecorder, SessionRecorder, SessionRecording
 
 log = Logger()
 
 NORMAL = 1000
+INTERNAL = 1011
 TAKEN_OVER = 4410
 SLOW_VIEWER = 4414
 EARLY_INPUT = 64 * 1024
@@ -175,6 +177,7 @@ class SessionCore:
     :ivar linger: seconds that it waits for its viewer to come back.
     :ivar began: when it began, seconds since the epoch, for people.
     :ivar spent: whether its token has been used up already.
+    :ivar recorder: records it, where it is a writer's.
     :ivar inputs: the machine that this is the core of.
     :ivar over: whether it has ended.
     :ivar gone: fires when it has ended.
@@ -193,6 +196,8 @@ class SessionCore:
     began: int
     spent: bool = False
     facts: dict[str, object] = field(factory=dict)
+    recorder: SessionRecorder = field(factory=NoRecorder)
+    recording: SessionRecording | None = field(default=None, init=False)
     inputs: SessionInputs = field(init=False)
     gone: Deferred[None] = field(factory=Deferred, init=False)
     over: bool = field(default=False, init=False)
@@ -239,6 +244,8 @@ class SessionCore:
     def printed(self, data: bytes) -> None:
         """The guest's output: past the machine, which would take longer than all else here."""
         self.show(data)
+        if self.recording is not None:
+            self.recording.output(data)
 
     def typed(self, data: bytes) -> None:
         """Input, while the session is open: ``flow`` is there just as long."""
@@ -273,6 +280,36 @@ class SessionCore:
             return
         self.bytes_in += len(data)
         self.line.write(data)
+        if self.recording is not None:
+            self.recording.input(data)
+
+    def record(self) -> None:
+        """Begins the recording of a writer's session."""
+        if self.writes:
+            console = self.line.console
+            self.recording = self.recorder.start(
+                self.session_id, self.token, console.instance, console.console, self
+            )
+
+    def mark(self, text: str) -> None:
+        """Something that happened, for the recording."""
+        if self.recording is not None:
+            self.recording.marker(text)
+
+    def recording_failed(self, reason: str) -> None:
+        """It must be recorded and cannot be: it ends."""
+        self.inputs.ended(INTERNAL, reason)
+
+    def recording_suffers(self, reason: str) -> None:
+        """It goes on, and its viewer knows."""
+        self.warn(reason, until_typing=False)
+
+    def recording_lags(self, behind: bool) -> None:
+        """The disk holds the guest back."""
+        if behind:
+            self.line.valve.hold("recording")
+        else:
+            self.line.valve.free("recording")
 
     def insists(self) -> bool:
         """Whether a viewer that cannot confirm goes on typing although it has waited."""
@@ -339,8 +376,7 @@ class SessionCore:
 
     def _flow(self) -> Gate | Trailing:
         if self.writes:
-            source: Any = self.line.console.leg.transport
-            return Gate(source, self.clock, self.stall_timeout, self.inputs.stalled)
+            return Gate(self.line.valve, self.clock, self.stall_timeout, self.inputs.stalled)
         return Trailing(self.line.ring, self.send, self.skip, self.line.ring.end)
 
     def show(self, data: bytes) -> None:
@@ -404,6 +440,10 @@ class SessionCore:
         viewer = self.detach()
         if code is not None and viewer is not None:
             viewer.dismiss(code, reason, busy)
+        if self.recording is not None:
+            self.recording.close()
+            self.recording = None
+            self.line.valve.free("recording")
         entering, self.entering = self.entering, None
         if entering is not None:
             entering.cancel()
@@ -446,6 +486,7 @@ def _start(inputs: SessionInputs, core: SessionCore) -> None:
         inputs.ended,
     )
     core.stopwatch.start(core.token.left)
+    core.record()
     core.attach(viewer, None)
     if core.early:
         early, core.early = core.early, b""
@@ -501,6 +542,7 @@ def _confirmed(inputs: SessionInputs, core: SessionCore) -> None:
 @_open.upon(SessionInputs.asked).to(_open)
 def _asked(inputs: SessionInputs, core: SessionCore, user: str | None, seconds: float) -> None:
     core.asked_by = user
+    core.mark(f"take-over asked by {user}" if user else "take-over given up")
     if core.viewer is not None:
         core.viewer.show_request(user, seconds)
 
@@ -532,6 +574,7 @@ def _left(inputs: SessionInputs, core: SessionCore) -> None:
 @_open.upon(SessionInputs.viewer_lost).to(_away)
 def _linger(inputs: SessionInputs, core: SessionCore) -> None:
     core.detach()
+    core.mark("detach")
     core.audit("session_lingers", "waits {seconds} s for its viewer", seconds=core.linger)
     core.await_viewer()
 
@@ -542,6 +585,7 @@ def _drop_slow_viewer(inputs: SessionInputs, core: SessionCore) -> None:
     viewer = core.detach()
     if viewer is not None:
         viewer.dismiss(SLOW_VIEWER, "The output could not be shown fast enough for too long.")
+    core.mark("detach")
     core.audit("viewer_stalled", "dropped a viewer that took no output")
     core.await_viewer()
 
@@ -567,6 +611,7 @@ def _adopt(inputs: SessionInputs, core: SessionCore, comeback: Comeback) -> None
         core.resume = None
         assert core.stopwatch is not None
         core.stopwatch.renew(comeback.token.left)
+    core.mark(f"attach {_name(core.holder)}")
     core.attach(comeback.viewer, comeback.since)
     core.audit("session_resumed", "goes on, in a new connection")
 

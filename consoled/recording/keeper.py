@@ -137,7 +137,11 @@ class RecordingKeeper(Service):
             facts, size = await self.worker.run(self._look, name, row)
             if facts is not None:
                 await self.database.run(rows.adopt, facts, size, found.modified)
-                self._log.info("noted the recording {session_id}", session_id=name)
+                self._log.info(
+                    "noted the recording {session_id}, which its daemon did not end",
+                    event="recording_adopted",
+                    session_id=name,
+                )
                 return Kept(name, found.modified, size)
         return None
 

@@ -101,6 +101,8 @@ class Recording:
     writer: RecordingWriter
     # Of both threads; each operation on them is atomic.
     queue: deque[_Entry] = field(factory=deque, init=False)
+    _append: Callable[[_Entry], None] = field(init=False)
+    _now: Callable[[], float] = field(init=False)
     dirty: bool = field(default=False, init=False)
     held: bool = field(default=False, init=False)
     taken: int = field(default=0, init=False)
@@ -113,9 +115,21 @@ class Recording:
     _over: bool = field(default=False, init=False)
     _complained: bool = field(default=False, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._append, self._now = self.queue.append, self.writer.seconds
+
     def output(self, data: bytes) -> None:
         """What the guest printed."""
-        self._put(OUTPUT, data)
+        # The path of each keystroke's echo: no call but the clock's, while there is room.
+        fed = self._fed + len(data) + _COST
+        if self._over or self._missed or fed - self.taken > HIGH:
+            self._put(OUTPUT, data)
+            return
+        self._fed = fed
+        self._append((self._now(), OUTPUT, data))
+        if not self.dirty:
+            self.dirty = True
+            self.writer.enlist(self)
 
     def input(self, data: bytes) -> None:
         """What the viewer typed. Recorded if the configuration says so, and the guest echoes it."""
@@ -169,7 +183,7 @@ class Recording:
                 return
             fed = self._fed + len(data) + _COST
         self._fed = fed
-        self.queue.append((self.writer.seconds(), code, data))
+        self._append((self._now(), code, data))
         if waiting > HIGH and self.strict and not self.held:
             self.held = True
             self.listener.recording_lags(True)
@@ -197,7 +211,7 @@ class Recording:
 
     def _enter(self, code: str, data: bytes) -> None:
         self._fed += len(data) + _COST
-        self.queue.append((self.writer.seconds(), code, data))
+        self._append((self._now(), code, data))
         if not self.dirty:
             self.dirty = True
             self.writer.enlist(self)

@@ -854,3 +854,78 @@ def test_idle_session() -> None:
     bench.reactor.advance(1)
     assert viewer.dismissed == (4411, "Nothing was typed for too long.")
     assert not [call for call in bench.reactor.getDelayedCalls() if call.getTime() > 1e6]
+
+
+class Tape:
+    """A recording in memory, and its recorder."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, object]] = []
+        self.listener: Any = None
+
+    def start(self, session_id: str, token: Any, instance: Any, console: Any, listener: Any) -> Any:
+        """The recording of a session."""
+        self.listener = listener
+        self.told.append(("start", instance.name))
+        return self
+
+    def output(self, data: bytes) -> None:
+        """What the guest printed."""
+        self.told.append(("o", data))
+
+    def input(self, data: bytes) -> None:
+        """What the viewer typed."""
+        self.told.append(("i", data))
+
+    def marker(self, text: str) -> None:
+        """Something that happened."""
+        self.told.append(("m", text))
+
+    def close(self) -> None:
+        """The end."""
+        self.told.append(("close", None))
+
+
+def test_a_session_is_recorded(bench: Bench) -> None:
+    """What is seen and typed, also while its viewer is away; not what an observer does."""
+    bench.reception.recorder = tape = Tape()
+    session, first, wire = bench.opened(token=MIA)
+    session.typed(b"ls")
+    wire.protocol.dataReceived(b"one")
+    session.viewer_lost()
+    wire.protocol.dataReceived(b"two")
+    bench.begin(MIA, resume=first.greeted[0].resume, since=3)
+    watching, _ = bench.begin(WATCHER)
+    watching.typed(b"nothing")
+    session.ended(4410, "enough")
+    assert tape.told == [
+        ("start", "web-1"),
+        ("i", b"ls"),
+        ("o", b"one"),
+        ("m", "detach"),
+        ("o", b"two"),
+        ("m", "attach mia"),
+        ("close", None),
+    ]
+
+
+def test_a_strict_recording_that_fails(bench: Bench) -> None:
+    """A session that must be recorded and cannot be ends, and says why."""
+    bench.reception.recorder = tape = Tape()
+    _session, viewer, _wire = bench.opened(token=MIA)
+    tape.listener.recording_failed("The disk is full.")
+    assert viewer.dismissed == (1011, "The disk is full.")
+
+
+def test_a_recording_that_lags(bench: Bench) -> None:
+    """A slow disk holds the guest as a slow viewer does; each lets go for itself."""
+    bench.reception.recorder = tape = Tape()
+    _session, viewer, wire = bench.opened(token=MIA)
+    tape.listener.recording_lags(True)
+    viewer.transport.producer.pauseProducing()
+    tape.listener.recording_lags(False)
+    assert wire.producerState == "paused"
+    viewer.transport.producer.resumeProducing()
+    assert wire.producerState == "producing"
+    tape.listener.recording_suffers("Part of it is not recorded.")
+    assert viewer.warned == ["Part of it is not recorded."]

@@ -1,0 +1,233 @@
+"""Recordings on a real disk that is full, in real databases, and in a real daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from backends import backend, echo
+from databases import ALL, new_database
+from fault_world import until
+from sqlalchemy import Engine
+from websockets.sync.client import connect
+
+from consoled.db import recordings as rows
+from consoled.db import schema
+from consoled.db.engine import make_engine
+from consoled.db.recordings import Wanted
+from consoled.recording.chain import Outcome, verify
+from consoled.recording.folder import RecordingFolder
+from consoled.recording.reading import original_bytes
+from consoled.recording.values import Ending, Facts, RecordingState
+from consoled.recording.writer import Recording, RecordingWriter, Rules, Silent
+from tools.lab.daemon import ADMIN_KEY, MEMBER_KEY, STRANGER_KEY, static_daemon
+
+ROOT = Path(__file__).parents[2]
+SESSION = "8c1fb5e2-5c6e-4f6e-9b0a-1d1f6f6b000{}"
+WEB = "2f9e1b6e-3c43-4f6e-9b0a-000000000001"
+
+
+def facts(number: int = 1, project_id: str | None = "demo") -> Facts:
+    """What a recording of web-1 is about."""
+    return Facts(SESSION.format(number), WEB, "wéb 🖥", project_id, "mia", 0, "node1", 1_767_225_600)
+
+
+FULL = """
+import os, subprocess, sys
+from pathlib import Path
+from consoled.recording.chain import verify
+from consoled.recording.folder import RecordingFolder
+from consoled.recording.reading import original_bytes
+from consoled.recording.values import Facts
+from consoled.recording.writer import *
+
+class Heard(Silent):
+    def recording_failed(self, reason):
+        print("failed:", reason)
+    def recording_suffers(self, reason):
+        print("suffers:", reason)
+
+disk, headroom, strict = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "strict"
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk], check=True)
+writer = RecordingWriter(
+    RecordingFolder(disk), Rules(headroom=headroom), lambda call: call(), seconds=lambda: 1.0
+)
+session = "8c1fb5e2-5c6e-4f6e-9b0a-1d1f6f6b0001"
+facts = Facts(session, session, "web-1", None, None, 0, "node1", 1)
+endings = []
+recording = Recording(facts, strict, Heard(), endings.append, writer)
+line = b"to be or not to be " * 40 + b"\\r\\n"
+while not endings:
+    recording.output(line)
+    writer._looked = None
+    writer.step()
+lines = writer.folder.place(session).read_bytes().splitlines(keepends=True)
+assert all(text.endswith(b"\\n") for text in lines)
+shown = original_bytes(lines)
+assert len(shown) > 50_000 and shown == line * (len(shown) // len(line)), len(shown)
+print("outcome:", verify(lines).outcome.value)
+print("left:", os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize)
+assert writer.folder.trim(session) == writer.folder.place(session).stat().st_size
+"""
+
+
+@pytest.mark.parametrize("mode", ["strict", "best_effort"])
+@pytest.mark.parametrize("headroom", [0, 65536])
+def test_a_full_disk(tmp_path: Path, headroom: int, mode: str) -> None:
+    """D5: a disk that is full leaves whole lines; with headroom it is met before it happens."""
+    words = ["unshare", "-m", sys.executable, "-c", FULL, str(tmp_path), str(headroom), mode]
+    allowed = ["unshare", "-m", "mount", "-t", "tmpfs", "none", str(tmp_path)]
+    if subprocess.run(allowed, check=False, capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system of its own")
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    told, outcome, left = done.stdout.splitlines()
+    assert told.startswith("failed: " if mode == "strict" else "suffers: ")
+    if headroom:
+        assert told.endswith("the disk is nearly full.")
+        assert outcome == "outcome: whole"
+        assert int(left.split()[1]) > headroom // 2
+    else:
+        assert told.endswith("cannot be written: No space left on device.")
+        assert outcome == "outcome: cut"
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database of the kind that the test names, with the schema in place."""
+    made = make_engine(new_database(request.session, request.param, tmp_path), None)
+    schema.upgrade(made)
+    yield made
+    made.dispose()
+
+
+@pytest.mark.parametrize("engine", ALL, indirect=True)
+def test_rows(engine: Engine) -> None:
+    """Begin, end, adopt, list and forget do the same on each database."""
+    with engine.begin() as connection:
+        for number, project in ((1, "demo"), (2, None), (3, "other")):
+            rows.begin(connection, facts(number, project))
+        rows.end(connection, facts(1), Ending(5, "d" * 64, True))
+        rows.adopt(connection, facts(1), 9, 1)
+        rows.adopt(connection, facts(2, None), 9, 1_767_225_700)
+        rows.end(connection, facts(4), Ending(6, "", False))
+    with engine.begin() as connection:
+        assert rows.now(connection) > 1_767_225_600
+        assert sorted(map(str, rows.projects(connection))) == ["None", "demo", "other"]
+        first = rows.find(connection, SESSION.format(1))
+        assert first is not None
+        assert (first.size, first.state) == (5, RecordingState.COMPLETE)
+        assert first.facts.instance_name == "wéb 🖥"
+        second = rows.find(connection, SESSION.format(2))
+        assert second is not None
+        assert (second.size, second.ended) == (9, 1_767_225_700)
+        both = rows.wanted(connection, Wanted(projects=["demo", None]))
+        assert [one.facts.session_id[-1] for one in both][-1] == "4"
+        assert {one.facts.session_id[-1] for one in both} == {"1", "2", "4"}
+        assert len(rows.among(connection, [SESSION.format(n) for n in (1, 3, 9)])) == 2
+        assert rows.forget(connection, SESSION.format(1))
+        assert not rows.forget(connection, SESSION.format(1))
+
+
+def leave_recording(state: Path, *, close: bool) -> Path:
+    """A file as a daemon leaves it: closed, or killed in the middle of a line."""
+    folder = RecordingFolder(state / "recordings")
+    writer = RecordingWriter(folder, Rules(), lambda call: call())
+    recording = Recording(facts(), True, Silent(), lambda ending: None, writer)
+    recording.output(b"hello\r\n")
+    if close:
+        recording.close()
+    while writer.step():
+        pass
+    if not close:
+        assert recording.tape is not None
+        recording.tape.release()
+        with folder.place(SESSION.format(1)).open("ab") as file:
+            file.write(b'[0.1, "o", "pie')
+    return folder.place(SESSION.format(1))
+
+
+def consolectl(url: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    """The command, as a member."""
+    env = {"PATH": os.environ["PATH"], "CONSOLED_API": url, "CONSOLED_KEY": MEMBER_KEY}
+    return subprocess.run(
+        [sys.executable, "-m", "consoled.cli", "recording", *words],
+        check=False,
+        capture_output=True,
+        timeout=60,
+        cwd=cwd,
+        env=env | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_a_daemon_takes_up_what_was_left(tmp_path: Path) -> None:
+    """D4: the next start trims and lists a killed daemon's recording, and serves it."""
+    path = leave_recording(tmp_path / "state", close=False)
+    name = SESSION.format(1)
+    with static_daemon(tmp_path, []) as daemon:
+        daemon.wait_for_event("recording_adopted")
+        answer = daemon.request("GET", f"/v1/recordings/{name}", key=MEMBER_KEY)
+        assert answer.status == 200
+        assert answer.body["recording"]["state"] == "incomplete"
+        assert answer.body["recording"]["bytes"] == path.stat().st_size
+        assert daemon.request("GET", f"/v1/recordings/{name}", key=STRANGER_KEY).status == 404
+        assert verify(path.read_bytes().splitlines(keepends=True)).outcome is Outcome.CUT
+        done = consolectl(daemon.api_url, "play", "--idle-limit", "0", name, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (0, b"hello\r\n")
+        done = consolectl(daemon.api_url, "download", name, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / f"{name}.cast").read_bytes() == path.read_bytes()
+        done = consolectl(daemon.api_url, "verify", name, cwd=tmp_path)
+        assert (done.returncode, b"cut at line" in done.stderr) == (1, True)
+        assert daemon.request("DELETE", f"/v1/recordings/{name}", key=ADMIN_KEY).status == 204
+        assert not path.exists()
+
+
+def test_a_start_with_recording(tmp_path: Path) -> None:
+    """The daemon starts and stops with recording on and a key."""
+    key = tmp_path / "recording.key"
+    key.write_text("k" * 40)
+    key.chmod(0o600)
+    config = {"serial_console": {"record": True}, "recording": {"key_file": key, "input": True}}
+    with static_daemon(tmp_path, [], config) as daemon:
+        assert daemon.request("GET", "/v1/recordings").body == {"recordings": []}
+        daemon.stop()
+        assert "stopped" in [event["event"] for event in daemon.events()]
+
+
+def test_a_session_is_recorded(tmp_path: Path) -> None:
+    """What a guest prints to a viewer is in the file, whole, also when the daemon is killed."""
+    config = {"serial_console": {"record": True}, "recording": {"headroom": 0}}
+    with backend(echo) as guest:
+        instance = {
+            "uuid": WEB,
+            "name": "web-1",
+            "project_id": "demo",
+            "host": "rack1",
+            "serial": [f"127.0.0.1:{guest.port}"],
+        }
+        with static_daemon(tmp_path, [instance], config) as daemon:
+            with connect(daemon.ws_url(WEB, 0), compression=None) as client:
+                client.send(b"hello guest\r")
+                assert client.recv(30) == b"hello guest\r"
+            daemon.wait_for_event("recording_ended")
+            (row,) = daemon.request("GET", "/v1/recordings", key=MEMBER_KEY).body["recordings"]
+            folder = RecordingFolder(tmp_path / "state/recordings")
+            lines = folder.place(row["id"]).read_bytes().splitlines(keepends=True)
+            assert verify(lines).outcome is Outcome.WHOLE
+            assert original_bytes(lines) == b"hello guest\r"
+            with connect(daemon.ws_url(WEB, 0), compression=None) as client:
+                client.send(b"cut off")
+                assert client.recv(30) == b"cut off"
+                opened = daemon.wait_for_event("session_opened")["session_id"]
+                place = folder.place(str(opened))
+                until(daemon, "the output is written", lambda: b"cut off" in place.read_bytes())
+                os.kill(daemon.pid, signal.SIGKILL)
+                daemon.stop()
+            lines = place.read_bytes().splitlines(keepends=True)
+            assert original_bytes(lines) == b"cut off"
