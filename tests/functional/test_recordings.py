@@ -226,7 +226,11 @@ def test_a_session_is_recorded(tmp_path: Path) -> None:
                 assert client.recv(30) == b"cut off"
                 opened = daemon.wait_for_event("session_opened")["session_id"]
                 place = folder.place(str(opened))
-                until(daemon, "the output is written", lambda: b"cut off" in place.read_bytes())
+                until(
+                    daemon,
+                    "the output is written",
+                    lambda: place.exists() and b"cut off" in place.read_bytes(),
+                )
                 os.kill(daemon.pid, signal.SIGKILL)
                 daemon.stop()
             lines = place.read_bytes().splitlines(keepends=True)
