@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import json
 import os
 import resource
@@ -23,6 +24,7 @@ from typing import Any
 from bench import wire
 from bench.errors import BenchError
 from bench.issuing import issuing
+from bench.pacing import paced
 from bench.sockets import READ, Endpoint, Session, closing, drive, opening, trust
 
 PATIENCE = 60.0
@@ -181,7 +183,8 @@ def issue(order: dict[str, Any]) -> dict[str, Any]:
     """Asks the REST API for console URLs: them, and the seconds that they took."""
     paths = iter(order["paths"])
     start = time.perf_counter()
-    tasks = (issuing(order["port"], paths, order["key"]) for _ in range(order["at_once"]))
+    ports = itertools.cycle(order["ports"])
+    tasks = (issuing(next(ports), paths, order["key"]) for _ in range(order["at_once"]))
     answers = drive(tasks, order["at_once"], PATIENCE)
     seconds = time.perf_counter() - start
     urls = {path: url for answer in answers for path, url in answer}
@@ -211,6 +214,7 @@ ACTIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "flooded": flooded,
     "open": open_many,
     "issue": issue,
+    "pace": lambda order: paced(order, PATIENCE),
 }
 
 

@@ -47,6 +47,7 @@ class Kind:
     :ivar title: for people.
     :ivar more_is_better: of two values, whether the larger is the better one.
     :ivar headline: the statistic that stands for the figure.
+    :ivar plotted: whether the picture has it; the table has all.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Kind:
     unit: str
     more_is_better: bool
     headline: str = "value"
+    plotted: bool = True
 
 
 @frozen

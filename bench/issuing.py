@@ -22,28 +22,37 @@ def issuing(port: int, paths: Iterator[str], key: str) -> Task[list[tuple[str, s
     issued = []
     sock = yield from connecting(port)
     for path in paths:
-        sock.send(
-            f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Token: {key}\r\n"
-            "Content-Length: 0\r\n\r\n".encode()
-        )
+        sock.send(request(path, key))
         answer = b""
-        while not _is_whole(answer):
+        while not is_whole(answer):
             data = yield from receiving(sock)
             if not data:
                 raise BenchError(f"the API closed the connection during POST {path}")
             answer += data
-        issued.append((path, _url(path, answer)))
+        issued.append((path, url(path, answer)))
     sock.close()
     return issued
 
 
-def _is_whole(answer: bytes) -> bool:
+def request(path: str, key: str) -> bytes:
+    """A request for a console URL."""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Token: {key}\r\nContent-Length: 0\r\n\r\n"
+    ).encode()
+
+
+def is_whole(answer: bytes) -> bool:
+    """Whether an answer has come with all of its body."""
     head, end, body = answer.partition(b"\r\n\r\n")
     length = _LENGTH.search(head.replace(b"\r\n", b"\n"))
     return bool(end) and length is not None and len(body) >= int(length[1])
 
 
-def _url(path: str, answer: bytes) -> str:
+def url(path: str, answer: bytes) -> str:
+    """The console URL in an answer.
+
+    :raises bench.errors.BenchError: what was answered instead.
+    """
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head.split()[1].decode()
     if status not in ("200", "201", "202"):

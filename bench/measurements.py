@@ -6,9 +6,22 @@ from collections.abc import Callable, Mapping
 
 from attrs import evolve, frozen
 
+from bench.cells import KEY, Databases
 from bench.figures import Kind, percentiles
 from bench.processes import Client, ask, memory
-from bench.subjects import KEY, Daemon, Subject
+from bench.subjects import Daemon, Subject
+from bench.tokens import FULL as LOAD_FULL
+from bench.tokens import QUICK as LOAD_QUICK
+from bench.tokens import (
+    Found,
+    TokenScale,
+    expiry,
+    expiry_kinds,
+    mixed,
+    mixed_kinds,
+    throughput,
+    throughput_kinds,
+)
 
 Round = Mapping[str, Mapping[str, float]]
 """Kind name to statistics."""
@@ -28,6 +41,7 @@ class Scale:
     :ivar idle: numbers of idle sessions, ascending.
     :ivar idle_forks: the largest of them for a peer with a process per session.
     :ivar tokens: console URLs that are issued in a round.
+    :ivar load: of the measurements of tokens.
     """
 
     rounds: int = 5
@@ -40,6 +54,7 @@ class Scale:
     idle: tuple[int, ...] = (100, 1000)
     idle_forks: int = 100
     tokens: int = 400
+    load: TokenScale = LOAD_FULL
 
     @property
     def consoles(self) -> int:
@@ -59,6 +74,7 @@ QUICK = Scale(
     idle=(20, 40),
     idle_forks=20,
     tokens=20,
+    load=LOAD_QUICK,
 )
 PERIOD = 0.1
 """Seconds between two keys of a typist."""
@@ -91,6 +107,7 @@ class Measurement:
     :ivar suits: whether it can be measured on a subject.
     :ivar round: one round.
     :ivar rounds: as many at most.
+    :ivar warms: whether a round that is not counted comes first.
     """
 
     name: str
@@ -98,6 +115,7 @@ class Measurement:
     suits: Callable[[Subject], bool]
     round: Callable[[Subject, Scale], Round]
     rounds: int = 99
+    warms: bool = True
 
 
 def keystroke(subject: Subject, scale: Scale, *, tls: bool = False) -> Round:
@@ -199,7 +217,7 @@ def issued(subject: Subject, scale: Scale) -> Round:
     """Console URLs are asked for over some connections at a time."""
     assert isinstance(subject, Daemon)
     port, paths = subject.api(scale.tokens)
-    answer = ask(action="issue", port=port, key=KEY, paths=paths, at_once=ISSUING_AT_ONCE)
+    answer = ask(action="issue", ports=[port], key=KEY, paths=paths, at_once=ISSUING_AT_ONCE)
     return {ISSUED.name: {"value": len(answer["urls"]) / answer["seconds"]}}
 
 
@@ -217,15 +235,37 @@ def measurements(scale: Scale) -> list[Measurement]:
             lambda s: s.relays,
             idle,
             rounds=2,
+            warms=False,
         ),
         Measurement("opened", (OPENED,), lambda _: True, opened),
-        Measurement("issued", (ISSUED,), lambda s: isinstance(s, Daemon), issued),
+        Measurement("issued", (ISSUED,), _is_ours, issued),
+        Measurement(
+            "tokens", throughput_kinds(scale.load), _is_ours, _of_tokens(throughput), 2, False
+        ),
+        Measurement("mixed", mixed_kinds(), _is_ours, _of_tokens(mixed), 3, False),
+        Measurement("expiry", expiry_kinds(), _is_ours, _of_tokens(expiry), 1, False),
     ]
+
+
+def _is_ours(subject: Subject) -> bool:
+    return isinstance(subject, Daemon)
+
+
+def _of_tokens(
+    measure: Callable[[TokenScale, Databases], Found],
+) -> Callable[[Subject, Scale], Round]:
+    """A round of a measurement that makes cells of its own."""
+
+    def round_of(subject: Subject, scale: Scale) -> Round:
+        assert isinstance(subject, Daemon)
+        return measure(scale.load, subject.databases())
+
+    return round_of
 
 
 def warm_up(measurement: Measurement, subject: Subject, scale: Scale) -> None:
     """Starts what the measurement needs and lets it run once, unmeasured."""
-    if measurement.name != "idle":
+    if measurement.warms:
         short = evolve(scale, keystrokes=scale.keystrokes // 4, seconds=scale.seconds / 4, keys=2)
         measurement.round(subject, short)
 

@@ -31,7 +31,7 @@ def svg(figures: Sequence[Figure], caption: str) -> str:
 
     :param caption: below all panels: what was measured on.
     """
-    kinds = list(dict.fromkeys(figure.kind for figure in figures))
+    kinds = list(dict.fromkeys(figure.kind for figure in figures if figure.kind.plotted))
     panels = [[figure for figure in figures if figure.kind == kind] for kind in kinds]
     body: list[str] = []
     top = MARGIN

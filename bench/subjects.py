@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from attrs import define, field, frozen
 
+from bench.cells import KEY, KEYS, Databases
 from bench.certificate import Certificate
 from bench.errors import BenchError
 from bench.processes import Backend, ask
@@ -33,9 +34,6 @@ from tools.lab.ports import free_ports
 START_LIMIT = 30.0
 CONSOLES_EACH = 64
 """Consoles of one instance; the static inventory takes no more."""
-
-KEY = "bench-administrator-key-0123456789"
-KEYS = f"- {{key: {KEY}, user_id: bench, project_id: bench, roles: [admin]}}\n"
 
 
 @frozen
@@ -222,6 +220,7 @@ class Daemon(Subject):
     _plain: RunningDaemon | None = field(default=None, init=False)
     _tls: RunningDaemon | None = field(default=None, init=False)
     _endpoints: dict[tuple[bool, int], Endpoint] = field(factory=dict, init=False)
+    _databases: Databases | None = field(default=None, init=False)
 
     name = "consoled"
 
@@ -246,6 +245,13 @@ class Daemon(Subject):
         running = self._running(tls=False)
         ports = self.ground.backend.ports["quiet"][:count]
         return running.daemon.api_port, [running.path(port) for port in ports]
+
+    def databases(self) -> Databases:
+        """Databases for cells of several daemons."""
+        if self._databases is None:
+            self._databases = Databases()
+            self.stack.callback(self._databases.close)
+        return self._databases
 
     def _of(self, ports: Sequence[int], tls: bool) -> list[Endpoint]:
         new = [port for port in ports if (tls, port) not in self._endpoints]
@@ -317,7 +323,7 @@ class RunningDaemon:
         """A new token for each of these consoles."""
         answer = ask(
             action="issue",
-            port=self.daemon.api_port,
+            ports=[self.daemon.api_port],
             key=KEY,
             paths=[self.path(port) for port in ports],
             at_once=8,

@@ -14,6 +14,7 @@ from twisted.web.http_headers import Headers
 
 from consoled.leasing.values import Holder, LeaseRow
 from consoled.model import (
+    WRITER,
     Caller,
     Console,
     ConsoleAuthToken,
@@ -109,10 +110,14 @@ class TokenAuthority(Protocol):
         caller: Caller,
         access_url: str,
         rights: frozenset[str] = frozenset(),
+        *,
+        role: str = WRITER,
     ) -> Deferred[IssuedToken]:
         """A new token for one console, stored as a hash.
 
         :param rights: what policy lets its user do with a session, kept where there is room.
+        :param role: of its user's sessions, :data:`consoled.model.WRITER` or ``OBSERVER``.
+        :raises consoled.errors.BadRequest: it has no room for that role.
         """
 
     def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:
@@ -212,9 +217,7 @@ class Leases(Protocol):
     def release(self, lease: Lease) -> Deferred[None]:
         """Gives it back; called after the backend socket is closed."""
 
-    def note(
-        self, lease: Lease, session_id: str, holder: Holder, lingers: bool
-    ) -> Deferred[None]:
+    def note(self, lease: Lease, session_id: str, holder: Holder, lingers: bool) -> Deferred[None]:
         """Tells the whole cell which session has the console now.
 
         :param lingers: whether it waits for its viewer, and yields to anybody.

@@ -30,16 +30,26 @@ from consoled.errors import (
 )
 from consoled.interfaces import Driver, Policy, SessionDirectory, TokenAuthority
 from consoled.leasing.values import Holder, LeaseRow
-from consoled.model import SERIAL, Caller, Console, ConsoleAuthToken, Instance
+from consoled.model import SERIAL, WRITER, Caller, Console, ConsoleAuthToken, Instance
+from consoled.proxy.presence import FORCE, SEE_HOLDER, TAKE
 
 log = Logger()
 
-RIGHTS: Mapping[Rule, str] = MappingProxyType({Rule.SESSIONS_LIST: "see_holder"})
+RIGHTS: Mapping[Rule, str] = MappingProxyType(
+    {
+        Rule.SESSIONS_LIST: SEE_HOLDER,
+        Rule.SESSIONS_TAKE: TAKE,
+        Rule.SESSIONS_FORCE: FORCE,
+    }
+)
 """The rules that are judged when a token is issued, and the token's right by each.
 
-A WebSocket comes with a token and no roles, so what its user may be told later is decided
-here (docs: decisions/0014).
+A WebSocket comes with a token and no roles, so what its user may be told and do later is
+decided here (docs: decisions/0014).
 """
+
+WATCHING: Mapping[Rule, str] = MappingProxyType({Rule.SESSIONS_LIST: SEE_HOLDER})
+"""Those of them that are of use to an observer, who takes no console from anybody."""
 
 
 @frozen
@@ -112,20 +122,29 @@ class ConsoleIssuer:
         return Deferred.fromCoroutine(self._visible_among(caller, uuids, rule))
 
     def issue(
-        self, caller: Caller, uuid: str, index: int | None, request_id: str
+        self,
+        caller: Caller,
+        uuid: str,
+        index: int | None,
+        request_id: str,
+        *,
+        role: str = WRITER,
     ) -> Deferred[IssuedConsole]:
         """A URL that opens a console of the instance.
 
-        :param index: which one, or None for the one that :func:`choose_console` takes.
+        :param index: which one, or None for the one that :func:`choose_console` takes, or
+            for an observer :func:`choose_watched`.
         :param request_id: for the audit line.
+        :param role: :data:`consoled.model.WRITER` or ``OBSERVER``.
         :raises consoled.errors.NotFound: no such instance (for this caller) or console.
         :raises consoled.errors.Forbidden: policy says no.
         :raises consoled.errors.ConsoleDisabled: consoles are off in this cell.
         :raises consoled.errors.InstanceNotRunning: it has no live ports now.
-        :raises consoled.errors.BadRequest: it has no serial port that can be opened.
+        :raises consoled.errors.BadRequest: it has no serial port that can be opened, or the
+            tokens are kept where there is no room for the role.
         :raises consoled.errors.Unavailable: driver, policy or database are away.
         """
-        return Deferred.fromCoroutine(self._issue(caller, uuid, index, request_id))
+        return Deferred.fromCoroutine(self._issue(caller, uuid, index, request_id, role))
 
     async def _visible(self, caller: Caller, uuid: str, rule: Rule) -> Instance:
         return (await self._judged(caller, uuid, rule))[0]
@@ -186,9 +205,12 @@ class ConsoleIssuer:
         return {project for project in projects if await self.policy.allows(rule, caller, project)}
 
     async def _issue(
-        self, caller: Caller, uuid: str, index: int | None, request_id: str
+        self, caller: Caller, uuid: str, index: int | None, request_id: str, role: str
     ) -> IssuedConsole:
-        instance, allowed = await self._judged(caller, uuid, Rule.TOKENS_CREATE, RIGHTS)
+        writes = role == WRITER
+        rule = Rule.TOKENS_CREATE if writes else Rule.TOKENS_OBSERVE
+        of_use = RIGHTS if writes else WATCHING
+        instance, allowed = await self._judged(caller, uuid, rule, of_use)
         if not self.enabled:
             raise ConsoleDisabled(
                 "Serial consoles are disabled in this cell; "
@@ -203,13 +225,19 @@ class ConsoleIssuer:
         if index is None:
             outsiders = await self.outsiders(instance)
             held = await self.directory.sessions(uuid)
-        console = choose_console(instance, index, held, caller, outsiders)
-        rights = frozenset(right for rule, right in RIGHTS.items() if rule in allowed)
-        issued = await self.authority.issue(instance, console, caller, self.base_url, rights)
+        if writes or index is not None:
+            console = choose_console(instance, index, held, caller, outsiders)
+        else:
+            console = choose_watched(instance, held, outsiders)
+        rights = frozenset(right for rule, right in of_use.items() if rule in allowed)
+        issued = await self.authority.issue(
+            instance, console, caller, self.base_url, rights, role=role
+        )
         log.info(
-            "Token {token_id} issued to {user_id} for console {index} of {instance_uuid}",
+            "Token {token_id} issued to {user_id} for console {index} of {instance_uuid} as {role}",
             event="token_issued",
             token_id=issued.token.token_id,
+            role=role,
             user_id=caller.user_id,
             project_id=caller.project_id,
             instance_uuid=instance.uuid,
@@ -254,12 +282,7 @@ def choose_console(
                 "consoled cannot open it."
             )
         return console
-    usable = [console for console in instance.consoles if console.port is not None]
-    if not usable:
-        raise BadRequest(
-            f"Instance {instance.uuid} has no serial port; "
-            "add a TCP serial port to it, start it again, then ask again."
-        )
+    usable = _usable(instance)
     rows = {row.key.index: row for row in held if row.key.console_type == SERIAL}
     own = Holder(caller.user_id, caller.project_id)
 
@@ -278,6 +301,38 @@ def choose_console(
         f"Instance {instance.uuid} has no free serial port: all {len(usable)} are in use. "
         "Try again when a session ends, or have one disconnected."
     )
+
+
+def choose_watched(
+    instance: Instance, held: Iterable[LeaseRow], outsiders: Collection[int] = ()
+) -> Console:
+    """The console that an observer sees who names none.
+
+    The first that a session of the cell is on, as there is something to see; else the first
+    that consoled can open.
+
+    :param held: who holds the instance's consoles now.
+    :param outsiders: the indexes of those that somebody outside of the cell holds.
+    :raises consoled.errors.BadRequest: there is none that is a TCP port.
+    """
+    busy = {row.key.index for row in held if row.key.console_type == SERIAL}
+
+    def reluctance(console: Console) -> int:
+        if console.index in busy:
+            return 0
+        return 2 if console.index in outsiders else 1
+
+    return min(_usable(instance), key=reluctance)
+
+
+def _usable(instance: Instance) -> list[Console]:
+    usable = [console for console in instance.consoles if console.port is not None]
+    if not usable:
+        raise BadRequest(
+            f"Instance {instance.uuid} has no serial port; "
+            "add a TCP serial port to it, start it again, then ask again."
+        )
+    return usable
 
 
 def console_url(base_url: str, clear: str) -> str:

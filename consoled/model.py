@@ -13,8 +13,11 @@ from attrs import field, frozen
 SERIAL = "serial"
 """The console type of a serial port, nova's word."""
 
+WRITER = "writer"
+"""The role of a token that lets its user write; it is not kept, as every other one has it."""
+
 OBSERVER = "observer"
-"""The role of a token (``options["role"]``) that lets its user watch; others write."""
+"""The role of a token (``options["role"]``) that lets its user watch only."""
 
 NO_GENERATION = 0
 """The generation of a token that is not bound to one; real ones begin at 1."""
@@ -171,6 +174,11 @@ class ConsoleAuthToken:
     def observes(self) -> bool:
         """Whether it lets its user watch only."""
         return self.options.get("role") == OBSERVER
+
+    @property
+    def role(self) -> str:
+        """:data:`WRITER` or :data:`OBSERVER`."""
+        return OBSERVER if self.observes else WRITER
 
     @property
     def token_id(self) -> str:

@@ -39,8 +39,8 @@ class Reaper(Service):
     hosts: Callable[[], Deferred[Iterable[str]]]
     clock: IReactorTime
     interval: float = 60.0
-    batch: int = 500
-    pause: float = 0.05
+    batch: int = 100
+    pause: float = 0.02
     jitter: Callable[[], float] = random.random
     _log: Logger = field(factory=Logger, init=False)
     _first: IDelayedCall | None = field(default=None, init=False)

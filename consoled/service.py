@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import signal
 import socket
@@ -148,6 +149,15 @@ class Cell(Service):
             if isinstance(outcome, Deferred):
                 await outcome
         log.info("cell {cell} is down", event="stopped", cell=self.name)
+
+
+def settle_memory() -> None:
+    """Takes what the start has made out of the garbage collector's rounds: it stays for good.
+
+    A full round over it stops the reactor for 70 ms or so; over sessions alone it is short.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def raise_descriptor_limit() -> None:

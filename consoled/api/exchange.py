@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import cast
+from typing import Any, cast
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 from twisted.web.server import Request
 
 from consoled.model import Caller
@@ -35,10 +35,14 @@ class Exchange:
 
 @frozen
 class Call:
-    """What a handler is told of an authenticated request."""
+    """What a handler is told of an authenticated request.
+
+    :ivar body: its JSON, which fits the route's schema; ``{}`` where there is none.
+    """
 
     request_id: str
     caller: Caller
+    body: Any = field(factory=dict)
 
 
 def attach(request: Request, exchange: Exchange) -> None:

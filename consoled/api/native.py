@@ -20,17 +20,19 @@ to anybody) or ``held_elsewhere`` (by somebody outside of the cell, as far as th
 knows). ``in_use`` is false where a URL opens the console now.
 
 ``POST /v1/servers/{server_id}/consoles/{index}/tokens`` 201, with no body,
-``{}``, ``{"token": null}`` or ``{"token": {}}``::
+``{}``, ``{"token": null}``, ``{"token": {}}`` or ``{"token": {"role": "observer"}}``::
 
     {"token": {"id": "2c26b46b68ff", "url": "http://.../serial.html?token=...",
-               "expires_at": "2026-01-01T00:00:00Z",
+               "expires_at": "2026-01-01T00:00:00Z", "role": "writer",
                "server_id": "2f9e...", "console_index": 0, "console_type": "serial"}}
 
-The clear token is in this answer only; ``id`` names it afterwards. ``POST
-/v1/servers/{server_id}/tokens`` is the same for the next console that is free, else the
-caller's own. Where policy shows the place (admins by
-default) a server has ``host``, its compute host, and a console ``host`` and
-``port``, where it listens.
+The clear token is in this answer only; ``id`` names it afterwards. ``role`` is ``writer``
+where nothing else is asked for; an ``observer`` watches, also where somebody else types.
+``POST /v1/servers/{server_id}/tokens`` is the same for the next console that is free, else
+the caller's own; for an observer, for the first that somebody is on.
+
+Where policy shows the place (admins by default) a server has ``host``, its compute host,
+and a console ``host`` and ``port``, where it listens.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ from consoled.api.views import time_view
 from consoled.auth.policy import Rule
 from consoled.errors import NotFound
 from consoled.issuing import ConsoleIssuer, IssuedConsole
-from consoled.model import Console, Instance
+from consoled.model import WRITER, Console, Instance
 
 Json = Mapping[str, Any]
 
@@ -106,12 +108,15 @@ class NativeApi:
         uuid = instance_id(server_id)
         if not _INDEX.fullmatch(index):
             raise NotFound("There is no such console; a console's index is a number from 0 on.")
-        issued = await self.issuer.issue(call.caller, uuid, int(index), call.request_id)
-        return {"token": token_view(issued)}
+        return await self._issue(call, uuid, int(index))
 
     async def create_token_of_next(self, call: Call, server_id: str) -> Json:
-        """A URL for the next console that is free, else for the caller's own."""
-        issued = await self.issuer.issue(call.caller, instance_id(server_id), None, call.request_id)
+        """A URL for the console that the issuer chooses."""
+        return await self._issue(call, instance_id(server_id), None)
+
+    async def _issue(self, call: Call, uuid: str, index: int | None) -> Json:
+        role = (call.body.get("token") or {}).get("role", WRITER)
+        issued = await self.issuer.issue(call.caller, uuid, index, call.request_id, role=role)
         return {"token": token_view(issued)}
 
     async def _visible(self, call: Call, server_id: str, rule: Rule) -> tuple[Instance, bool]:
@@ -155,6 +160,7 @@ def token_view(issued: IssuedConsole) -> Json:
         "id": issued.token.token_id,
         "url": issued.url,
         "expires_at": time_view(issued.token.expires),
+        "role": issued.token.role,
         "server_id": issued.instance.uuid,
         "console_index": issued.console.index,
         "console_type": issued.console.type,

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from klein import Klein
 from twisted.web.server import Request
 
@@ -92,7 +92,9 @@ class Routes:
         async def endpoint(request: Request, **values: str) -> bytes:
             call = await self._call(request, template)
             if schema is not None:
-                check(read_json(request), schema)
+                body = read_json(request)
+                check(body, schema)
+                call = evolve(call, body=body)
             result = await handler(call, **values)
             if status == HTTPStatus.NO_CONTENT:
                 return no_content(request)

@@ -1,7 +1,7 @@
 """The shapes of request bodies, and words for what breaks them.
 
 :data:`GET_SERIAL_CONSOLE` is the schema of the serial-ports specification,
-letter by letter; the native route has the same with its own name.
+letter by letter; the native route has the same with its own name, and a role in it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from consoled.errors import BadRequest
+from consoled.model import OBSERVER, WRITER
 
 Schema = Mapping[str, Any]
 
 
-def _empty_member(name: str) -> Schema:
+def _one_member(name: str, properties: Schema) -> Schema:
     return {
         "type": "object",
         "properties": {
             name: {
                 "type": ["object", "null"],
-                "properties": {},
+                "properties": properties,
                 "additionalProperties": False,
             },
         },
@@ -31,10 +32,10 @@ def _empty_member(name: str) -> Schema:
     }
 
 
-GET_SERIAL_CONSOLE = _empty_member("serial_console")
+GET_SERIAL_CONSOLE = _one_member("serial_console", {})
 """``POST .../get-serial-console``."""
 
-CREATE_TOKEN = _empty_member("token")
+CREATE_TOKEN = _one_member("token", {"role": {"enum": [WRITER, OBSERVER]}})
 """``POST .../tokens``."""
 
 _TYPES = {
@@ -65,6 +66,8 @@ def check(body: object, schema: Schema) -> None:
         unknown = min(name for name in error.instance if name not in known)
         there = f"it may hold {', '.join(map(shown, known))}" if known else "it must be empty"
         raise BadRequest(f"{where} has the unknown member {shown(unknown)}; {there}.")
+    if error.validator == "enum":
+        raise BadRequest(f"{where} must be {' or '.join(map(shown, error.schema['enum']))}.")
     wanted = error.schema["type"]
     names = [wanted] if isinstance(wanted, str) else wanted
     raise BadRequest(

@@ -3,7 +3,7 @@
 ``GET /v1/tokens/{token_id}`` 200::
 
     {"token": {"id": "2c26b46b68ff", "server_id": "2f9e...", "console_index": 0,
-               "console_type": "serial", "user_id": "mia", "project_id": "demo",
+               "console_type": "serial", "role": "writer", "user_id": "mia", "project_id": "demo",
                "created_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-01T00:10:00Z",
                "used": false}}
 
@@ -60,6 +60,7 @@ def record_view(record: TokenRecord) -> Json:
         "server_id": token.instance_uuid,
         "console_index": token.index,
         "console_type": token.console_type,
+        "role": token.role,
         "user_id": token.user_id,
         "project_id": token.project_id,
         "created_at": time_view(record.created_at),

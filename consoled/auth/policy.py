@@ -53,10 +53,13 @@ class Rule(enum.StrEnum):
     SERVERS_REVEAL = "consoled:servers:reveal"
     CONSOLES_LIST = "consoled:consoles:list"
     TOKENS_CREATE = "consoled:tokens:create"
+    TOKENS_OBSERVE = "consoled:tokens:observe"
     TOKENS_SHOW = "consoled:tokens:show"
     TOKENS_DELETE = "consoled:tokens:delete"
     SESSIONS_LIST = "consoled:sessions:list"
     SESSIONS_DELETE = "consoled:sessions:delete"
+    SESSIONS_TAKE = "consoled:sessions:take"
+    SESSIONS_FORCE = "consoled:sessions:force"
     RECORDINGS_LIST = "consoled:recordings:list"
     RECORDINGS_SHOW = "consoled:recordings:show"
     RECORDINGS_DELETE = "consoled:recordings:delete"
@@ -65,9 +68,12 @@ class Rule(enum.StrEnum):
 _LIST: policy.Operation = {"method": "GET", "path": "/v1/servers"}
 _SHOW: policy.Operation = {"method": "GET", "path": "/v1/servers/{server_id}"}
 _CONSOLES: policy.Operation = {"method": "GET", "path": "/v1/servers/{server_id}/consoles"}
-_TOKENS: list[policy.Operation] = [
+_NATIVE_TOKENS: list[policy.Operation] = [
     {"method": "POST", "path": "/v1/servers/{server_id}/consoles/{index}/tokens"},
     {"method": "POST", "path": "/v1/servers/{server_id}/tokens"},
+]
+_TOKENS: list[policy.Operation] = [
+    *_NATIVE_TOKENS,
     {"method": "POST", "path": "/v2/{tenant_id}/servers/{server_id}/get-serial-console"},
     {"method": "POST", "path": "/v3/servers/{server_id}/get-serial-console"},
 ]
@@ -131,8 +137,15 @@ DEFAULTS: tuple[policy.RuleDefault, ...] = (
     policy.DocumentedRuleDefault(
         Rule.TOKENS_CREATE.value,
         f"rule:{PROJECT_MEMBER} or rule:{ADMIN}",
-        "Get a URL with a token that opens a console, whichever route it is asked by.",
+        "Get a URL with a token that opens a console to type into, whichever route it is asked by.",
         _TOKENS,
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.TOKENS_OBSERVE.value,
+        f"rule:{PROJECT_READER} or rule:{ADMIN}",
+        "Get a URL with a token that lets its user watch a console and not type into it "
+        "(the role observer).",
+        _NATIVE_TOKENS,
     ),
     policy.DocumentedRuleDefault(
         Rule.TOKENS_SHOW.value,
@@ -158,6 +171,19 @@ DEFAULTS: tuple[policy.RuleDefault, ...] = (
         f"rule:{PROJECT_MEMBER} or rule:{ADMIN}",
         "Disconnect a session, or all of an instance.",
         _END,
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.SESSIONS_TAKE.value,
+        f"rule:{Rule.TOKENS_CREATE}",
+        "Ask for a console that another user has, and get it ten seconds later. Judged when a "
+        "URL is given out. By default whoever gets a URL to type with.",
+        _TOKENS,
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.SESSIONS_FORCE.value,
+        f"rule:{ADMIN}",
+        "Take a console from the user who has it at once. Judged when a URL is given out.",
+        _TOKENS,
     ),
     policy.DocumentedRuleDefault(
         Rule.RECORDINGS_LIST.value,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from attrs import frozen
 
@@ -13,7 +14,10 @@ from consoled import __version__
 from consoled.cli.endpoint import Endpoint
 from consoled.cli.failure import Failure
 
+_PARTIAL = 206
 _UNAUTHORIZED = 401
+_RANGE_NOT_SATISFIABLE = 416
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)", re.ASCII)
 _QUOTED = 120
 
 
@@ -49,6 +53,12 @@ def path(*segments: object) -> str:
     return "".join(f"/{quote(str(segment), safe='')}" for segment in segments)
 
 
+def query(values: Mapping[str, object]) -> str:
+    """A query of the values that are not None, with its question mark; "" without any."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""
+
+
 @frozen
 class ApiClient:
     """Asks one endpoint.
@@ -74,6 +84,25 @@ class ApiClient:
         """
         return self._object("GET", route, member)
 
+    def fetch(self, route: str, start: int, most: int) -> tuple[bytes, int]:
+        """A piece of a file, and how long the file is.
+
+        :param start: the piece's first byte, from 0.
+        :param most: its bytes at most; less than what the transport takes.
+        :raises consoled.cli.failure.Failure: as of :meth:`get_list`.
+        """
+        answer = self._send("GET", route, part=f"bytes={start}-{start + most - 1}")
+        match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+        if answer.status == _RANGE_NOT_SATISFIABLE and match is not None:
+            return b"", int(match[2])
+        if not 200 <= answer.status < 300:
+            raise self._refusal("GET", route, answer, _decode(answer.body))
+        if answer.status == _PARTIAL and match is not None and match[1] == str(start):
+            return answer.body, int(match[2])
+        if answer.status == _PARTIAL or start:
+            raise self._strange("GET", route, "another range")
+        return answer.body, len(answer.body)
+
     def delete(self, route: str) -> None:
         """Ends the object at a route.
 
@@ -96,21 +125,22 @@ class ApiClient:
             raise self._strange(method, route)
         return value
 
-    def post(self, route: str, member: str) -> dict[str, Any]:
+    def post(self, route: str, member: str, wish: Any = None) -> dict[str, Any]:
         """The object that a POST makes.
 
+        :param wish: sent as JSON; None sends no body.
         :raises consoled.cli.failure.Failure: as of :meth:`get_list`.
         """
-        return self._object("POST", route, member)
+        return self._object("POST", route, member, wish)
 
-    def _object(self, method: str, route: str, member: str) -> dict[str, Any]:
-        value = self._member(method, route, member)
+    def _object(self, method: str, route: str, member: str, wish: Any = None) -> dict[str, Any]:
+        value = self._member(method, route, member, wish)
         if not isinstance(value, dict):
             raise self._strange(method, route)
         return value
 
-    def _member(self, method: str, route: str, member: str) -> Any:
-        answer = self._send(method, route)
+    def _member(self, method: str, route: str, member: str, wish: Any = None) -> Any:
+        answer = self._send(method, route, wish)
         value = _decode(answer.body)
         if not 200 <= answer.status < 300:
             raise self._refusal(method, route, answer, value)
@@ -118,14 +148,20 @@ class ApiClient:
             raise self._strange(method, route)
         return value[member]
 
-    def _send(self, method: str, route: str) -> Answer:
+    def _send(self, method: str, route: str, wish: Any = None, part: str | None = None) -> Answer:
         headers = {
             "Accept": "application/json",
             "User-Agent": f"consolectl/{__version__}",
             "X-Auth-Token": self.endpoint.key,
         }
+        if part is not None:
+            headers["Range"] = part
+        body = None
+        if wish is not None:
+            body = json.dumps(wish).encode()
+            headers["Content-Type"] = "application/json"
         try:
-            return self.transport.send(method, self.endpoint.url + route, headers, None)
+            return self.transport.send(method, self.endpoint.url + route, headers, body)
         except TransportError as error:
             where = f"{self.endpoint.url} (from {self.endpoint.source})"
             raise Failure(f"cannot reach the API at {where}: {error}") from None

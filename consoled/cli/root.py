@@ -14,6 +14,7 @@ from consoled.cli.db import db
 from consoled.cli.endpoint import Given
 from consoled.cli.failure import Failure, warn
 from consoled.cli.invocation import FORMATS, Invocation, Outside
+from consoled.cli.recording import recording
 from consoled.cli.server import server
 from consoled.cli.session import session
 from consoled.cli.token import token
@@ -95,7 +96,7 @@ def root(context: click.Context, /, **options: Any) -> None:
     context.obj = Invocation(given, wants_json, outside)
 
 
-for command in (db, server, session, token, get_serial_console):
+for command in (db, server, session, token, recording, get_serial_console):
     root.add_command(command)
 
 

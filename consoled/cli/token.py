@@ -10,11 +10,13 @@ from consoled.cli.api import path
 from consoled.cli.invocation import Invocation, format_option, pass_invocation
 from consoled.cli.naming import server_id
 from consoled.cli.output import Column
+from consoled.model import OBSERVER
 
 ISSUED = (
     Column("id", "ID"),
     Column("server_id", "SERVER"),
     Column("console_index", "CONSOLE"),
+    Column("role", "ROLE"),
     Column("expires_at", "EXPIRES"),
     Column("url", "URL"),
 )
@@ -23,6 +25,7 @@ TOKEN = (
     Column("id", "ID"),
     Column("server_id", "SERVER"),
     Column("console_index", "CONSOLE"),
+    Column("role", "ROLE"),
     Column("user_id", "USER", shrinks=True),
     Column("project_id", "PROJECT", shrinks=True),
     Column("created_at", "CREATED"),
@@ -59,12 +62,16 @@ def token() -> None:
     metavar="N",
     help="Which console, as `server consoles` numbers them; without it the daemon chooses.",
 )
+@click.option(
+    "--observe", is_flag=True, help="To watch only, also where somebody else has the console."
+)
 @format_option
 @pass_invocation
-def issue_token(invocation: Invocation, server: str, index: int | None) -> None:
+def issue_token(invocation: Invocation, server: str, index: int | None, observe: bool) -> None:
     """Make a token for a console of SERVER, a name or uuid.
 
-    Its URL is shown this once; whoever has it can open the console until it expires.
+    Its URL is shown this once; whoever has it can open the console until it expires. With
+    --observe they see what is going on there, and what they type reaches nobody.
     """
     api = invocation.api()
     servers = ("v1", "servers", server_id(api, server))
@@ -72,7 +79,8 @@ def issue_token(invocation: Invocation, server: str, index: int | None) -> None:
         route = path(*servers, "tokens")
     else:
         route = path(*servers, "consoles", index, "tokens")
-    invocation.show_object(ISSUED, api.post(route, "token"))
+    wish = {"token": {"role": OBSERVER}} if observe else None
+    invocation.show_object(ISSUED, api.post(route, "token", wish))
 
 
 @token.command("show")

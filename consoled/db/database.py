@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from consoled.db.engine import READ
+from consoled.db.engine import for_reading
 from consoled.db.faults import Meaning, meaning
 from consoled.db.grouping import Batch, Call, Lane, Outcome, Success, results
 from consoled.errors import Unavailable
@@ -69,6 +69,7 @@ class CellDatabase:
     readers: int = 1
     spare: int = 0
     clock: IReactorTime | None = None
+    _reading: Engine = field(init=False)
     _writes: Lane = field(init=False)
     _reads: Lane = field(init=False)
     _log: Logger = field(factory=Logger, init=False)
@@ -76,6 +77,7 @@ class CellDatabase:
     _finished: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._reading = for_reading(self.engine)
         self._writes = Lane(
             self.worker, partial(self._carry, False), self.writers, self.spare, WRITES_TOGETHER
         )
@@ -191,11 +193,9 @@ class CellDatabase:
 
     @contextmanager
     def _transaction(self, reads: bool) -> Iterator[Connection]:
-        with self.engine.connect() as connection:
-            if reads:
-                connection = connection.execution_options(**{READ: True})  # noqa: PLW2901
-            with connection.begin():
-                yield connection
+        engine = self._reading if reads else self.engine
+        with engine.connect() as connection, connection.begin():
+            yield connection
         if self._away:
             self._away = False
             self._log.info("the database is back")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any, Generic, TypeVar
 
-from attrs import define, field
+from attrs import define, field, frozen
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -14,6 +15,22 @@ from twisted.python.failure import Failure
 from consoled.interfaces import Worker
 
 T = TypeVar("T")
+
+
+@frozen(eq=False)
+class Batch(Generic[T]):
+    """A function of a connection and one order that can also carry out many orders at once.
+
+    Calls of it that stand next to each other in a group are one call of ``many``.
+
+    :ivar many: the orders' results, as if they were carried out one after the other.
+    """
+
+    many: Callable[[Connection, Sequence[Any]], list[T]]
+
+    def __call__(self, connection: Connection, order: Any) -> T:
+        """One order's result."""
+        return self.many(connection, [order])[0]
 
 
 @define(eq=False)
@@ -32,6 +49,19 @@ class Call:
         return self.fn(connection, *self.args)
 
 
+def results(calls: Sequence[Call], connection: Connection, found: list[Any]) -> None:
+    """Appends the calls' results, in their order.
+
+    :param found: has one result for each call that is done when one of them fails.
+    """
+    for fn, run in groupby(calls, key=lambda call: call.fn):
+        if isinstance(fn, Batch):
+            found += fn.many(connection, [call.args[0] for call in run])
+        else:
+            for call in run:
+                found.append(call(connection))
+
+
 @define(eq=False)
 class Success:
     """A call's result: an exception may be one, so a type of its own tells them apart."""
@@ -39,7 +69,7 @@ class Success:
     value: Any
 
 
-Outcome = Success | Exception
+Outcome = Success | BaseException
 
 
 @define(eq=False)
@@ -115,14 +145,16 @@ class Lane:
         # The worker first: while it runs the next group, the answers are made use of here.
         self._go()
         if isinstance(outcomes, Failure):
-            for call in group:
-                call.answer.errback(outcomes)
-        else:
-            for call, outcome in zip(group, outcomes, strict=True):
-                if isinstance(outcome, Success):
-                    call.answer.callback(outcome.value)
-                else:
-                    call.answer.errback(outcome)
+            broken = outcomes.value
+            assert broken is not None
+            outcomes = [broken for _ in group]
+        for call, outcome in zip(group, outcomes, strict=True):
+            if call.answer.called:
+                continue  # It was cancelled.
+            if isinstance(outcome, Success):
+                call.answer.callback(outcome.value)
+            else:
+                call.answer.errback(outcome)
         self._tell_idle()
 
     def _tell_idle(self) -> None:

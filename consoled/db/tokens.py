@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
@@ -29,7 +30,7 @@ _INSERT = (
         expires=epoch_seconds() + bindparam("ttl", type_=tokens.c.expires.type),
         created_at=epoch_seconds(),
     )
-    .returning(tokens.c.expires)
+    .returning(tokens.c.token_hash, tokens.c.expires)
 )
 _TOKEN = (
     tokens.c.token_hash,
@@ -95,7 +96,20 @@ def add(connection: Connection, token: ConsoleAuthToken, ttl: int) -> ConsoleAut
     :param ttl: seconds that it is valid.
     :returns: the token with its real ``expires``, by the database's clock.
     """
-    row = {
+    return add_all(connection, [token], ttl)[0]
+
+
+def add_all(
+    connection: Connection, given: Sequence[ConsoleAuthToken], ttl: int
+) -> list[ConsoleAuthToken]:
+    """As :func:`add`, for all of them in one statement."""
+    stored = connection.execute(_INSERT, [_row(token, ttl) for token in given])
+    expires = {row.token_hash: row.expires for row in stored}
+    return [evolve(token, expires=expires[token.token_hash], left=ttl) for token in given]
+
+
+def _row(token: ConsoleAuthToken, ttl: int) -> dict[str, Any]:
+    return {
         "token_hash": token.token_hash,
         "instance_uuid": token.instance_uuid,
         "console_index": token.index,
@@ -109,8 +123,6 @@ def add(connection: Connection, token: ConsoleAuthToken, ttl: int) -> ConsoleAut
         "options": dict(token.options),
         "ttl": ttl,
     }
-    expires = connection.execute(_INSERT, row).scalar_one()
-    return evolve(token, expires=expires, left=ttl)
 
 
 def find(connection: Connection, token_hash: str) -> ConsoleAuthToken | None:

@@ -19,9 +19,9 @@ CLOSE_PATIENCE = 1.0
 """Seconds until a backend leg that does not close is aborted."""
 
 READ_SIZE = 96 * 1024
-"""Bytes of output that one read takes at most, and so what a flooding guest sends at a time:
-50 us or so of the reactor's time. With the 64 KiB that a viewer's transport may hold, and
-the scrollback, a session stays below its 256 KiB."""
+"""Bytes of output that one read takes at most: 50 us or so of the reactor's time. One read,
+one message of input (64 KiB) and the scrollback (80 KiB) are what a line holds when everybody
+stalls: less than the 256 KiB of a session."""
 
 
 class Leg(Protocol):

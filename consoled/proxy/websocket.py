@@ -15,6 +15,7 @@ import autobahn.websocket.protocol
 from attrs import field, frozen
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 
 from consoled import __version__
 from consoled.http.sending import write_now
@@ -37,6 +38,16 @@ FAILURE_LINGER = 0.5
 REASON_LIMIT = 123
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
+SIP = 512
+"""Bytes that autobahn gets at a time: 80 of the smallest frames, 2 ms."""
+OF_THE_HANDSHAKE = (
+    "http_headers",
+    "http_request_data",
+    "http_request_params",
+    "http_response_data",
+    "http_status_line",
+)
+"""What autobahn keeps of a handshake, and nobody asks for: memory of each idle session."""
 MEANT = (1000, 1005)
 """Close codes of a viewer that is done; any other way to go may be an accident."""
 
@@ -59,11 +70,12 @@ class ConsoleSocket(WebSocketServerProtocol):
 
     def __init__(self, begin: Begin, chosen: str | None) -> None:
         super().__init__()
-        self._begin = begin
+        self._begin: Begin | None = begin
         self._chosen = chosen
         self._speaker = subprotocol.speaker(chosen)
         self._session: SessionInputs | None = None
         self._straight: Callable[[bytes], None] | None = None
+        self._unread = b""
         self._dismissed = False
 
     @property
@@ -81,17 +93,42 @@ class ConsoleSocket(WebSocketServerProtocol):
         if (
             take is None
             or self.state != self.STATE_OPEN
+            or self._unread
             or self.data
             or self.current_frame is not None
             or self.inside_message
             or (payload := plain_payload(data, MESSAGE_LIMIT)) is None
         ):
-            self._dataReceived(data)
+            self._sip(data)
         elif payload:
             try:
                 take(payload)
             except Exception:
                 self._fail()
+
+    def _sip(self, data: bytes) -> None:
+        """Gives autobahn so much in a turn of the loop: of tiny frames there are many in a read.
+
+        One read brings no more than that either, so that no more than a TLS record waits here.
+        """
+        waits = bool(self._unread)
+        self._unread += data
+        if not waits:
+            self._swallow()
+
+    def _swallow(self) -> None:
+        sip, self._unread = self._unread[:SIP], self._unread[SIP:]
+        if self._unread:
+            self.factory.reactor.callLater(0, self._swallow)
+        if sip:
+            self._dataReceived(sip)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """What came before the end counts."""
+        rest, self._unread = self._unread, b""
+        if rest:
+            self._dataReceived(rest)
+        super().connectionLost(reason)
 
     def onConnect(self, request: Any) -> str | None:
         """The subprotocol; everything else has been judged."""
@@ -99,10 +136,20 @@ class ConsoleSocket(WebSocketServerProtocol):
 
     def onOpen(self) -> None:
         """Starts the session, or says why there is none."""
+        for name in OF_THE_HANDSHAKE:
+            vars(self).pop(name, None)
+        socket: Any = self.transport
+        while isinstance(socket, ProtocolWrapper):
+            socket = socket.transport
+        socket.bufferSize = SIP
+        # For sends in chops, which there are none of: an empty deque takes most of a kilobyte.
+        vars(self)["send_queue"] = ()
         self._guard(self._open)
 
     def _open(self) -> None:
-        started = self._begin(self)
+        begin, self._begin = self._begin, None
+        assert begin is not None
+        started = begin(self)
         if isinstance(started, Farewell):
             self.dismiss(started.code, started.reason, started.busy)
         else:
@@ -148,6 +195,7 @@ class ConsoleSocket(WebSocketServerProtocol):
         super()._fail_connection(code, reason)
         self._dismissed = True
         self._straight = None
+        self._unread = b""
         transport: Any = self.transport
         transport.unregisterProducer()
         transport.pauseProducing()
@@ -173,9 +221,9 @@ class ConsoleSocket(WebSocketServerProtocol):
             )
             self.sendMessage(hello, isBinary=False)
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, *, until_typing: bool = False) -> None:
         """Tells a page's person what will happen."""
-        self._tell(subprotocol.warning(text))
+        self._tell(subprotocol.warning(text, until_typing=until_typing))
 
     def show_company(self, writer: str | None, observers: Sequence[str]) -> None:
         """Tells a page who is on the line."""
@@ -279,10 +327,14 @@ class ConsoleSocketFactory(WebSocketServerFactory):
             versions=[13],
             serveFlashSocketPolicy=False,
         )
+        options = {name: getattr(self, name) for name in ConsoleSocket.CONFIG_ATTRS}
+        # autobahn copies its options into each connection whose class has none of that name.
+        fixed = {name: value for name, value in options.items() if not callable(value)}
+        self._kind: type[ConsoleSocket] = type("ConsoleSocket", (ConsoleSocket,), fixed)
 
     def socket(self, begin: Begin, chosen: str | None) -> ConsoleSocket:
         """A socket for a request that has been judged."""
-        protocol = ConsoleSocket(begin, chosen)
+        protocol = self._kind(begin, chosen)
         protocol.factory = self
         return protocol
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, fail, succeed
 
 from consoled.db import tokens
-from consoled.db.registration import record
+from consoled.db.grouping import Batch
+from consoled.db.registration import record_all
 from consoled.errors import Conflict, TokenInvalid
 from consoled.interfaces import Database
 from consoled.model import (
+    WRITER,
     Caller,
     Console,
     ConsoleAuthToken,
@@ -35,6 +38,36 @@ _POSSIBLE = re.compile(r"[!-~]{1,512}", re.ASCII)
 
 
 @frozen
+class _Order:
+    """A token that is to be stored."""
+
+    instance: Instance
+    console: Console
+    port: int
+    caller: Caller
+    access_url: str
+    options: dict[str, str | int | bool]
+    hashed: str
+
+    def token(self, generation: int) -> ConsoleAuthToken:
+        """What is stored, but for its expiry, which the database sets."""
+        return ConsoleAuthToken(
+            token_hash=self.hashed,
+            instance_uuid=self.instance.uuid,
+            index=self.console.index,
+            host=self.console.host,
+            port=self.port,
+            generation=generation,
+            access_url=self.access_url,
+            expires=0,
+            project_id=self.caller.project_id,
+            user_id=self.caller.user_id,
+            console_type=self.console.type,
+            options=self.options,
+        )
+
+
+@frozen
 class DatabaseAuthority:
     """Implements :class:`consoled.interfaces.TokenAuthority` and its ``TokenStore``.
 
@@ -47,6 +80,11 @@ class DatabaseAuthority:
     ttl: int
     driver: str = ""
     single_use: bool = False
+    _store: Batch[ConsoleAuthToken] = field(init=False, repr=False, eq=False)
+
+    @_store.default
+    def _together(self) -> Batch[ConsoleAuthToken]:
+        return Batch(self._store_all)
 
     def issue(
         self,
@@ -55,10 +93,13 @@ class DatabaseAuthority:
         caller: Caller,
         access_url: str,
         rights: frozenset[str] = frozenset(),
+        *,
+        role: str = WRITER,
     ) -> Deferred[IssuedToken]:
         """A new token for one console, stored as a hash in one transaction.
 
         :param rights: words that are kept in the token's options.
+        :param role: kept there as well, unless it is the writer's.
         :raises consoled.errors.Conflict: the console has no port now.
         :raises consoled.errors.Unavailable: the database is away.
         """
@@ -66,27 +107,18 @@ class DatabaseAuthority:
         if port is None:
             return fail(Conflict(f"Console {console.index} of {instance.name} has no port now."))
         clear = secrets.token_urlsafe(TOKEN_BYTES)
-        hashed = hash_token(clear)
-        options = {"rights": " ".join(sorted(rights))} if rights else {}
+        options = _options(rights, role)
+        order = _Order(instance, console, port, caller, access_url, options, hash_token(clear))
+        stored = self.database.run(self._store, order)
+        return stored.addCallback(lambda token: IssuedToken(clear, token))
 
-        def store(connection: Connection) -> ConsoleAuthToken:
-            token = ConsoleAuthToken(
-                token_hash=hashed,
-                instance_uuid=instance.uuid,
-                index=console.index,
-                host=console.host,
-                port=port,
-                generation=record(connection, instance, console, port, self.driver),
-                access_url=access_url,
-                expires=0,
-                project_id=caller.project_id,
-                user_id=caller.user_id,
-                console_type=console.type,
-                options=options,
-            )
-            return tokens.add(connection, token, self.ttl)
-
-        return self.database.run(store).addCallback(lambda token: IssuedToken(clear, token))
+    def _store_all(
+        self, connection: Connection, orders: Sequence[_Order]
+    ) -> list[ConsoleAuthToken]:
+        places = [(order.instance, order.console, order.port) for order in orders]
+        generations = record_all(connection, places, self.driver)
+        drafts = [order.token(its) for order, its in zip(orders, generations, strict=True)]
+        return tokens.add_all(connection, drafts, self.ttl)
 
     def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:
         """What the token opens: one SELECT by its hash.
@@ -128,6 +160,16 @@ class DatabaseAuthority:
         :raises consoled.errors.Unavailable: the database is away.
         """
         return self.database.run(tokens.revoke, token.token_hash)
+
+
+def _options(rights: frozenset[str], role: str) -> dict[str, str | int | bool]:
+    """What of the token's user is kept beside it: words, and only those that say something."""
+    options: dict[str, str | int | bool] = {}
+    if rights:
+        options["rights"] = " ".join(sorted(rights))
+    if role != WRITER:
+        options["role"] = role
+    return options
 
 
 def _found(token: ConsoleAuthToken | None) -> ConsoleAuthToken:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from consoled.errors import TokenInvalid
 from consoled.interfaces import TokenAuthority
-from consoled.model import Caller, Console, ConsoleAuthToken, Instance, IssuedToken
+from consoled.model import WRITER, Caller, Console, ConsoleAuthToken, Instance, IssuedToken
 
 
 @define
@@ -33,9 +33,11 @@ class FallbackAuthority:
         caller: Caller,
         access_url: str,
         rights: frozenset[str] = frozenset(),
+        *,
+        role: str = WRITER,
     ) -> Deferred[IssuedToken]:
         """A new token of the first."""
-        return self.primary.issue(instance, console, caller, access_url, rights)
+        return self.primary.issue(instance, console, caller, access_url, rights, role=role)
 
     def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:
         """What the token opens.

@@ -27,6 +27,7 @@ from twisted.logger import Logger
 from consoled.errors import Conflict, Unavailable
 from consoled.interfaces import Driver, Worker
 from consoled.model import (
+    WRITER,
     Caller,
     Console,
     ConsoleAuthToken,
@@ -36,7 +37,7 @@ from consoled.model import (
     hash_token,
 )
 from consoled.tokens.objects import TokenObject
-from consoled.tokens.places import PlaceBinder, invalid
+from consoled.tokens.places import PlaceBinder, invalid, no_role
 
 log = Logger()
 
@@ -81,12 +82,17 @@ class MemcachedAuthority:
         caller: Caller,
         access_url: str,
         rights: frozenset[str] = frozenset(),
+        *,
+        role: str = WRITER,
     ) -> Deferred[IssuedToken]:
         """A new token for one console, as the old service kept it: without rights.
 
+        :raises consoled.errors.BadRequest: it is to watch with.
         :raises consoled.errors.Conflict: the console has no port now.
         :raises consoled.errors.Unavailable: memcached did not keep it.
         """
+        if role != WRITER:
+            return fail(no_role("memcached"))
         if console.port is None:
             return fail(Conflict(f"Console {console.index} of {instance.name} has no port now."))
         return self.worker.run(self._store, instance, console, access_url)

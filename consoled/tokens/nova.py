@@ -18,6 +18,7 @@ from consoled.db import nova_tables
 from consoled.errors import Conflict
 from consoled.interfaces import Database, Driver
 from consoled.model import (
+    WRITER,
     Caller,
     Console,
     ConsoleAuthToken,
@@ -27,7 +28,7 @@ from consoled.model import (
     hash_token,
 )
 from consoled.tokens.objects import TokenObject
-from consoled.tokens.places import PlaceBinder, invalid
+from consoled.tokens.places import PlaceBinder, invalid, no_role
 
 log = Logger()
 
@@ -55,13 +56,18 @@ class NovaAuthority:
         caller: Caller,
         access_url: str,
         rights: frozenset[str] = frozenset(),
+        *,
+        role: str = WRITER,
     ) -> Deferred[IssuedToken]:
         """A new token for one console; nova has no room for who asked, nor for rights.
 
+        :raises consoled.errors.BadRequest: it is to watch with.
         :raises consoled.errors.Conflict: the console has no port now.
         :raises consoled.errors.NotFound: nova does not have the instance in this cell.
         :raises consoled.errors.Unavailable: nova's database is away.
         """
+        if role != WRITER:
+            return fail(no_role("nova's database"))
         if console.port is None:
             return fail(Conflict(f"Console {console.index} of {instance.name} has no port now."))
         return Deferred.fromCoroutine(self._issue(instance, console, access_url))

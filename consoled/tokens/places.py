@@ -13,7 +13,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from consoled.errors import InstanceNotRunning, NotFound, TokenInvalid
+from consoled.errors import BadRequest, InstanceNotRunning, NotFound, TokenInvalid
 from consoled.interfaces import Driver
 from consoled.model import SERIAL, ConsoleAuthToken, FieldError, Instance
 from consoled.tokens.objects import TokenObject
@@ -24,6 +24,17 @@ log = Logger()
 def invalid() -> TokenInvalid:
     """The one answer to every token that opens nothing, whatever the reason."""
     return TokenInvalid("This console link is not valid, or has expired; ask for a new one.")
+
+
+def no_role(keeper: str) -> BadRequest:
+    """The answer to whoever asks for a token to watch with.
+
+    :param keeper: where the tokens are.
+    """
+    return BadRequest(
+        f"This cell keeps its tokens in {keeper}, which has no room for a role: it gives out "
+        "URLs to type with only. Leave the role away."
+    )
 
 
 def console_at(found: TokenObject, instance: Instance) -> int:

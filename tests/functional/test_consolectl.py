@@ -134,7 +134,12 @@ def test_tokens(daemon: Daemon) -> None:
     """A token is issued, shown by its id and taken back: its URL opens no further session."""
     token = json.loads(local(daemon, "token", "issue", "web-1", "--format", "json").stdout)
     shown = remote(daemon, MEMBER_KEY, "token", "show", token["id"])
-    assert shown.stdout.splitlines()[1].split()[:4] == [token["id"], UUID.format(1), "0", "ada"]
+    row = shown.stdout.splitlines()[1].split()
+    assert row[:5] == [token["id"], UUID.format(1), "0", "writer", "ada"]
+    words = ("token", "issue", "web-1", "--index", "0", "--observe", "--format", "json")
+    watching = json.loads(remote(daemon, MEMBER_KEY, *words).stdout)
+    shown = remote(daemon, MEMBER_KEY, "token", "show", watching["id"])
+    assert shown.stdout.splitlines()[1].split()[3:5] == ["observer", "max"]
     hidden = remote(daemon, STRANGER_KEY, "token", "revoke", token["id"])
     assert hidden.returncode == 1
     done = remote(daemon, MEMBER_KEY, "token", "revoke", token["id"])

@@ -125,7 +125,9 @@ def test_second_viewer_is_told(
     page.expect_state(re.compile("^Connected"))
     with console_page(browser) as second:
         second.open(daemon.console_url(guest.uuid, 0))
-        second.expect_state(re.compile("^Ended: you have (had )?this console open in another window"))
+        second.expect_state(
+            re.compile("^Ended: you have (had )?this console open in another window")
+        )
         page.type("clear; echo mine $((40 + 2))\n")
         page.expect_text("mine 42")
         page.page.goto("about:blank")

@@ -23,25 +23,11 @@ from playwright.sync_api import expect
 from tools.lab.daemon import ADMIN_KEY, MEMBER_KEY, Daemon, static_daemon
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, WebSocket
+    from playwright.sync_api import Browser, WebSocket, WebSocketRoute
 
 RECONNECTING = re.compile("^Connection lost; reconnecting")
 STATUS_REPORT = b"\x1b[5n"
 """A guest's question to its terminal; the answer ends with ``n`` as well."""
-
-TELL_REPLAY = """
-const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage");
-Object.defineProperty(WebSocket.prototype, "onmessage", {
-  set(listener) {
-    set.call(this, listener && ((event) => {
-      const hello = typeof event.data === "string" && JSON.parse(event.data).type === "hello";
-      const data = hello ? JSON.stringify({ ...JSON.parse(event.data), replay: %d }) : event.data;
-      listener({ data });
-    }));
-  },
-});
-"""
-"""Has the hello say how many of the next bytes were shown before."""
 
 
 class Road:
@@ -242,13 +228,11 @@ def test_reload_finds_its_session(browser: Browser, world: World) -> None:
 
 def test_replay_is_not_answered(browser: Browser, world: World) -> None:
     """What the scrollback asks the terminal is not answered again: that would be typed."""
-    replayed = b"asked: " + STATUS_REPORT
     with window(browser) as page:
         page.open(world.url())
         serial = world.serial()
-        serial.sendall(replayed)
+        serial.sendall(b"asked: " + STATUS_REPORT)
         assert world.typed.until(b"n") == b"\x1b[0n"
-        page.page.add_init_script(TELL_REPLAY % len(replayed))
         page.page.reload()
         page.expect_text("asked:")
         page.type("!")
@@ -283,7 +267,7 @@ def test_second_window_takes_over(browser: Browser, world: World) -> None:
 
 
 def test_another_user_is_told_who(browser: Browser, world: World) -> None:
-    """Somebody else reads who has the console since when, and is offered nothing."""
+    """Somebody else reads who has the console since when; it is not theirs to take over."""
     with window(browser) as first, window(browser, 360, 740) as second:
         first.open(world.url(MEMBER_KEY))
         first.expect_state(re.compile("^Connected"))
@@ -382,6 +366,31 @@ def test_new_session_has_a_clean_screen(browser: Browser, world: World) -> None:
         page.expect_text("after")
         page.expect_state("Connected")
         assert shown(page) == ["after"]
+
+
+def test_a_warning_that_typing_answers(browser: Browser, world: World) -> None:
+    """A line that waits for typing goes with the first key; another one stays."""
+    notice = '{"type": "notice", "kind": "warning", "text": "%s"%s}'
+
+    def relay(page: WebSocketRoute) -> None:
+        server = page.connect_to_server()
+
+        def warn_too(message: str | bytes) -> None:
+            page.send(message)
+            if isinstance(message, str) and '"hello"' in message:
+                page.send(notice % ("Idle.", ', "until": "typing"'))
+                page.send(notice % ("Ends soon.", ""))
+
+        server.on_message(warn_too)
+
+    with window(browser) as page:
+        page.page.route_web_socket(re.compile("/serial.html"), relay)
+        page.open(world.url())
+        lines_shown = page.page.locator("#notices .notice > span")
+        expect(lines_shown).to_have_text(["Idle.", "Ends soon."])
+        page.type("!")
+        assert world.typed.until(b"!") == b"!"
+        expect(lines_shown).to_have_text(["Ends soon."])
 
 
 def test_typing_is_held_back(browser: Browser, world: World) -> None:

@@ -22,6 +22,7 @@ from consoled.api.app import make_api
 from consoled.auth.policy import PolicyEnforcer
 from consoled.interfaces import TokenStore
 from consoled.issuing import ConsoleIssuer
+from consoled.recording.store import RecordingStore
 from consoled.revoking import TokenRegister
 from consoled.workers import InlineWorker
 
@@ -110,6 +111,7 @@ class ApiClient:
     identity: FakeIdentity = field(factory=FakeIdentity)
     directory: FakeDirectory = field(factory=FakeDirectory)
     store: TokenStore | None = None
+    recordings: RecordingStore | None = None
     outsiders: frozenset[int] = frozenset()
     policy_file: Path | None = None
     enabled: bool = True
@@ -130,7 +132,13 @@ class ApiClient:
             outsiders=lambda instance: succeed(self.outsiders),
         )
         register = TokenRegister(policy, self.store)
-        api = make_api(self.identity, issuer, register, seconds=self.clock.seconds)
+        api = make_api(
+            self.identity,
+            issuer,
+            register,
+            seconds=self.clock.seconds,
+            recordings=self.recordings,
+        )
         return Site(
             api,
             requestFactory=self.request_class,

@@ -27,6 +27,7 @@ class Sent:
     method: str
     url: str
     headers: Mapping[str, str]
+    body: bytes | None = None
 
 
 @define
@@ -50,11 +51,9 @@ class FakeApi:
         self.endpoints.append(endpoint)
         return self
 
-    def send(
-        self, method: str, url: str, headers: Mapping[str, str], _body: bytes | None
-    ) -> Answer:
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         """The answer of the table."""
-        self.sent.append(Sent(method, url, dict(headers)))
+        self.sent.append(Sent(method, url, dict(headers), body))
         path = url.removeprefix(self.endpoints[-1].url)
         answer = self.answers[f"{method} {path}"]
         if isinstance(answer, str):

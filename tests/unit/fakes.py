@@ -13,6 +13,7 @@ from twisted.web.http_headers import Headers
 from consoled.errors import NotFound, TokenInvalid, Unauthorized
 from consoled.leasing.values import LeaseRow
 from consoled.model import (
+    WRITER,
     Caller,
     Console,
     ConsoleAuthToken,
@@ -146,6 +147,8 @@ class FakeAuthority:
         caller: Caller,
         access_url: str,
         rights: frozenset[str] = frozenset(),
+        *,
+        role: str = WRITER,
     ) -> Deferred[IssuedToken]:
         """The next token."""
         if self.error is not None:
@@ -163,7 +166,7 @@ class FakeAuthority:
             expires=EXPIRES,
             project_id=caller.project_id,
             user_id=caller.user_id,
-            options={"rights": " ".join(sorted(rights))},
+            options={"rights": " ".join(sorted(rights)), "role": role},
         )
         self.issued.append(IssuedToken(clear, token))
         return succeed(self.issued[-1])

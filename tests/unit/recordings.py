@@ -64,7 +64,7 @@ class Studio:
     """
 
     path: Path
-    rules: Rules = Rules()
+    rules: Rules = field(factory=Rules)
     now: float = 1000.0
     room: int = 1 << 40
     writer: RecordingWriter = field(init=False)

@@ -80,6 +80,7 @@ def test_a_token(body: bytes) -> None:
             "id": hash_token("clear-token-1")[:12],
             "url": f"{BASE_URL}?token=clear-token-1",
             "expires_at": "2026-01-01T00:00:00Z",
+            "role": "writer",
             "server_id": WEB_1,
             "console_index": 1,
             "console_type": "serial",
@@ -175,8 +176,45 @@ def test_a_console_that_cannot_be_opened(uuid: str, status: int, says: str) -> N
     assert says in answer.message
 
 
-def test_the_body_of_a_token_request_is_checked() -> None:
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"token": {"ttl": 9}}', 'token has the unknown member "ttl"; it may hold "role".'),
+        (b'{"role": "observer"}', 'The body has the unknown member "role"; it may hold "token".'),
+        (b'{"token": {"role": "boss"}}', 'token.role must be "writer" or "observer".'),
+        (b'{"token": {"role": null}}', 'token.role must be "writer" or "observer".'),
+        (b'{"token": {"role": ["observer"]}}', 'token.role must be "writer" or "observer".'),
+    ],
+)
+def test_the_body_of_a_token_request_is_checked(body: bytes, says: str) -> None:
     """Nothing is silently ignored in the body."""
-    answer = ApiClient().post(TOKENS, b'{"token": {"ttl": 9}}')
+    client = ApiClient()
+    answer = client.post(TOKENS, body)
+    assert (answer.status, answer.message) == (400, says)
+    assert not client.authority.issued
+
+
+@pytest.mark.parametrize("key", ["reader-key", "member-key", "admin-key"])
+@pytest.mark.parametrize("target", [TOKENS, f"{SERVER}/tokens"])
+def test_a_token_to_watch_with(key: str, target: str) -> None:
+    """Whoever may look at the project gets an observer's token, which says what it is."""
+    client = ApiClient(key=key)
+    answer = client.post(target, b'{"token": {"role": "observer"}}')
+    assert (answer.status, answer.json["token"]["role"]) == (201, "observer")
+    (issued,) = client.authority.issued
+    assert issued.token.observes
+    assert issued.token.rights == {"see_holder"}
+
+
+def test_a_writer_is_what_one_is_by_default() -> None:
+    """The role can be said; the rule for it is that of the other requests."""
+    body = b'{"token": {"role": "writer"}}'
+    assert ApiClient().post(TOKENS, body).json["token"]["role"] == "writer"
+    assert ApiClient(key="reader-key").post(TOKENS, body).status == 403
+
+
+def test_the_compatible_routes_know_no_role() -> None:
+    """nova's bodies stay as the specification has them."""
+    body = b'{"serial_console": {"role": "observer"}}'
+    answer = ApiClient().post(f"/v3/servers/{WEB_1}/get-serial-console", body)
     assert answer.status == 400
-    assert 'token has the unknown member "ttl"' in answer.message

@@ -77,6 +77,7 @@ VIEW = {
     "server_id": WEB_1,
     "console_index": 1,
     "console_type": "serial",
+    "role": "writer",
     "user_id": "mia",
     "project_id": "demo",
     "created_at": "2025-12-31T23:50:00Z",
@@ -104,6 +105,14 @@ def test_a_used_token() -> None:
     used = evolve(record(OURS, WEB_1, "demo"), used=True)
     answer = ApiClient(store=MemoryStore([used])).get(f"/v1/tokens/{OURS[:12]}")
     assert answer.json == {"token": VIEW | {"used": True}}
+
+
+def test_an_observers_token() -> None:
+    """A token to watch with says so."""
+    ours = record(OURS, WEB_1, "demo")
+    watching = evolve(ours, token=evolve(ours.token, options={"role": "observer"}))
+    answer = ApiClient(store=MemoryStore([watching])).get(f"/v1/tokens/{OURS[:12]}")
+    assert answer.json == {"token": VIEW | {"role": "observer"}}
 
 
 @pytest.mark.parametrize("key", ["member-key", "admin-key"])

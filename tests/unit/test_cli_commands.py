@@ -34,6 +34,7 @@ TOKEN = {
     "id": "2c26b46b68ff",
     "url": CONSOLE_URL,
     "expires_at": "2026-01-01T00:00:00Z",
+    "role": "writer",
     "server_id": ONE,
     "console_index": 1,
     "console_type": "serial",
@@ -45,6 +46,7 @@ RECORD = {
     "server_id": ONE,
     "console_index": 1,
     "console_type": "serial",
+    "role": "writer",
     "user_id": "mia",
     "project_id": "demo",
     "created_at": "2025-12-31T23:50:00Z",
@@ -186,8 +188,12 @@ def test_token_issue(api: FakeApi, words: list[str], index: str) -> None:
     result = ask(["token", "issue", "web-1", *words], api)
     assert (result.exit_code, result.stderr) == (0, "")
     heading, line = result.stdout.splitlines()
-    assert heading.split() == ["ID", "SERVER", "CONSOLE", "EXPIRES", "URL"]
-    assert line.split() == ["2c26b46b68ff", ONE, index, "2026-01-01T00:00:00Z", CONSOLE_URL]
+    assert heading.split() == ["ID", "SERVER", "CONSOLE", "ROLE", "EXPIRES", "URL"]
+    assert line.split() == [
+        *("2c26b46b68ff", ONE, index, "writer"),
+        *("2026-01-01T00:00:00Z", CONSOLE_URL),
+    ]
+    assert api.sent[-1].body is None
 
 
 def test_token_issue_as_json(api: FakeApi) -> None:
@@ -196,16 +202,27 @@ def test_token_issue_as_json(api: FakeApi) -> None:
     assert json.loads(ask(words, api).stdout) == TOKEN
 
 
+@pytest.mark.parametrize("words", [[], ["--index", "1"]])
+def test_token_to_watch_with(api: FakeApi, words: list[str]) -> None:
+    """--observe asks the same routes for an observer's token."""
+    result = ask(["token", "issue", "web-1", "--observe", *words], api)
+    assert result.exit_code == 0
+    sent = api.sent[-1]
+    assert sent.body is not None
+    assert json.loads(sent.body) == {"token": {"role": "observer"}}
+    assert sent.headers["Content-Type"] == "application/json"
+
+
 @pytest.mark.parametrize("prefix", ["2c26b46b68ff", "2C26B46B68FF"])
 def test_token_show(api: FakeApi, prefix: str) -> None:
     """What a token is for, by its id as logs have it."""
     result = ask(["token", "show", prefix], api)
     heading, line = result.stdout.splitlines()
     assert heading.split() == [
-        *("ID", "SERVER", "CONSOLE", "USER", "PROJECT", "CREATED", "EXPIRES", "USED")
+        *("ID", "SERVER", "CONSOLE", "ROLE", "USER", "PROJECT", "CREATED", "EXPIRES", "USED")
     ]
     assert line.split() == [
-        *("2c26b46b68ff", ONE, "1", "mia", "demo"),
+        *("2c26b46b68ff", ONE, "1", "writer", "mia", "demo"),
         *("2025-12-31T23:50:00Z", "2026-01-01T00:00:00Z", "no"),
     ]
     assert json.loads(ask(["token", "show", prefix, "--format", "json"], api).stdout) == RECORD

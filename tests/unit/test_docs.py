@@ -16,6 +16,7 @@ from klein import Klein
 
 from consoled.api.native import NativeApi
 from consoled.api.nova import NovaApi
+from consoled.api.recordings import RecordingsApi
 from consoled.api.routes import Routes
 from consoled.api.sessions import SessionsApi
 from consoled.api.tokens import TokensApi
@@ -120,6 +121,7 @@ def test_every_route_is_documented() -> None:
     NativeApi(cast(Any, None)).mount(routes)
     SessionsApi(cast(Any, None)).mount(routes)
     TokensApi(cast(Any, None)).mount(routes)
+    RecordingsApi(cast(Any, None)).mount(routes)
     rules = [
         f"{method} {rule.rule.replace('<', '{').replace('>', '}')}"
         for rule in app.url_map.iter_rules()

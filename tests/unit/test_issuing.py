@@ -26,6 +26,7 @@ from twisted.logger import capturedLogs
 from consoled.auth.policy import PolicyEnforcer, Rule
 from consoled.errors import (
     BadRequest,
+    Conflict,
     ConsoledError,
     ConsoleDisabled,
     Forbidden,
@@ -34,8 +35,9 @@ from consoled.errors import (
     Unavailable,
 )
 from consoled.interfaces import Driver, TokenAuthority
-from consoled.issuing import ConsoleIssuer, choose_console, console_url
-from consoled.model import Caller, Console, InstanceState
+from consoled.issuing import ConsoleIssuer, choose_console, choose_watched, console_url
+from consoled.leasing.values import ConsoleKey, Holder, LeaseRow
+from consoled.model import OBSERVER, WRITER, Caller, Console, InstanceState
 from consoled.workers import InlineWorker
 
 ADMIN = KEYS["admin-key"]
@@ -73,8 +75,10 @@ def revealing(tmp_path: Path) -> Path:
     return path
 
 
-def issue(issuer: ConsoleIssuer, caller: Caller, uuid: str, index: int | None = None) -> Any:
-    return result(issuer.issue(caller, uuid, index, "req-1"))
+def issue(
+    issuer: ConsoleIssuer, caller: Caller, uuid: str, index: int | None = None, role: str = WRITER
+) -> Any:
+    return result(issuer.issue(caller, uuid, index, "req-1", role=role))
 
 
 def test_a_url_holds_the_token_and_base_url() -> None:
@@ -107,6 +111,7 @@ def test_the_clear_token_shows_nowhere_but_in_the_url() -> None:
         "project_id",
         "instance_uuid",
         "index",
+        "role",
         "request_id",
     )
     assert [event[name] for name in fields] == [
@@ -116,6 +121,7 @@ def test_the_clear_token_shows_nowhere_but_in_the_url() -> None:
         "demo",
         WEB_1,
         1,
+        "writer",
         "req-1",
     ]
 
@@ -271,11 +277,13 @@ def test_cancelling_reaches_the_driver() -> None:
 @pytest.mark.parametrize(
     ("caller", "overrides", "rights"),
     [
-        (MEMBER, "", {"see_holder"}),
-        (ADMIN, "", {"see_holder"}),
-        (MEMBER, '"consoled:sessions:list": "role:admin"', set()),
-        (ADMIN, '"consoled:sessions:list": "role:admin"', {"see_holder"}),
-        (READER, '"consoled:tokens:create": "@"', {"see_holder"}),
+        (MEMBER, "", {"see_holder", "take"}),
+        (ADMIN, "", {"see_holder", "take", "force"}),
+        (MEMBER, '"consoled:sessions:list": "role:admin"', {"take"}),
+        (MEMBER, '"consoled:sessions:take": "!"', {"see_holder"}),
+        (MEMBER, '"consoled:sessions:force": "role:member"', {"see_holder", "take", "force"}),
+        (ADMIN, '"consoled:sessions:list": "!"', {"take", "force"}),
+        (READER, '"consoled:tokens:create": "@"', {"see_holder", "take"}),
     ],
 )
 def test_rights_are_judged_at_issue(
@@ -285,6 +293,56 @@ def test_rights_are_judged_at_issue(
     policy = tmp_path / "policy.yaml"
     policy.write_text(overrides or "{}")
     assert issue(make_issuer(policy_file=policy), caller, WEB_1).token.rights == rights
+
+
+@pytest.mark.parametrize("caller", [READER, MEMBER, ADMIN])
+def test_an_observer_takes_nothing(caller: Caller) -> None:
+    """Whoever may look may watch; a token to watch with has no right over anybody's session."""
+    token = issue(make_issuer(), caller, WEB_1, 0, OBSERVER).token
+    assert token.observes
+    assert token.rights == {"see_holder"}
+
+
+def test_the_rule_for_watching(tmp_path: Path) -> None:
+    """Watching and typing are judged by rules of their own."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('"consoled:tokens:observe": "rule:consoled:admin"\n')
+    issuer = make_issuer(policy_file=policy)
+    with pytest.raises(Forbidden, match=str(Rule.TOKENS_OBSERVE)):
+        issue(issuer, MEMBER, WEB_1, 0, OBSERVER)
+    assert issue(issuer, ADMIN, WEB_1, 0, OBSERVER).token.observes
+    assert not issue(issuer, MEMBER, WEB_1, 0).token.observes
+
+
+def held(index: int) -> LeaseRow:
+    """Somebody else's session on that console of web-1."""
+    key = ConsoleKey(WEB_1, index, "serial")
+    return LeaseRow(key, 1, "replica", False, "session", Holder("noa", "demo"))
+
+
+def test_watching_a_console_in_use() -> None:
+    """Where others have every console there is still something to watch: no 409."""
+    issuer = make_issuer(directory=FakeDirectory([held(0), held(1)]))
+    assert issue(issuer, MEMBER, WEB_1, None, OBSERVER).console.index == 0
+    with pytest.raises(Conflict):
+        issue(issuer, MEMBER, WEB_1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "outsiders", "index"),
+    [([], (), 0), ([held(1)], (), 1), ([], {0}, 1), ([held(0)], {0}, 0), ([], {0, 1}, 0)],
+)
+def test_what_an_observer_sees_who_names_no_console(
+    rows: list[LeaseRow], outsiders: set[int], index: int
+) -> None:
+    """The console that a session is on, else one that consoled can open."""
+    assert choose_watched(make_instance(WEB_1, "web-1"), rows, outsiders).index == index
+
+
+def test_nothing_to_watch() -> None:
+    """An instance without a serial port is refused as for anybody else."""
+    with pytest.raises(BadRequest, match="has no serial port; add"):
+        issue(make_issuer(), MEMBER, PORTLESS, None, OBSERVER)
 
 
 def test_visible_among() -> None:

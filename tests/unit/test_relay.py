@@ -15,7 +15,7 @@ from wires import Wire
 
 from consoled.proxy import websocket
 from consoled.proxy.relay import binary_head, plain_payload
-from consoled.proxy.websocket import ConsoleSocket, ConsoleSocketFactory, Handshake, PingRules
+from consoled.proxy.websocket import SIP, ConsoleSocket, ConsoleSocketFactory, Handshake, PingRules
 
 LIMIT = 64 * 1024
 MASK = b"\x9a\x01\xfe\x42"
@@ -59,6 +59,10 @@ class Session:
         """The socket is gone."""
         self.over = True
 
+    def viewer_left(self) -> None:
+        """The viewer is done, or broke the rules."""
+        self.over = True
+
 
 def open_socket(session: Any, chosen: str | None = "consoled.v1") -> tuple[ConsoleSocket, Wire]:
     """An open WebSocket of that session."""
@@ -71,6 +75,12 @@ def open_socket(session: Any, chosen: str | None = "consoled.v1") -> tuple[Conso
     wire.clear()
     socket.go_straight(session.typed)
     return socket, wire
+
+
+def swallow(socket: ConsoleSocket) -> None:
+    """Turns the loop until all is taken."""
+    while socket._unread:
+        socket.factory.reactor.advance(0)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 125, 126, 127, 511, 512, 513, 65535, 65536])
@@ -164,9 +174,47 @@ def test_both_paths_move_the_same_bytes(
     for chunk in chunks:
         one.dataReceived(chunk)
         two._dataReceived(chunk)
+    swallow(one)
     assert own.input == plain.input == meant
     assert one_wire.written == two_wire.written
     assert not own.over
+
+
+def test_many_small_frames_take_turns() -> None:
+    """Of a read full of tiny frames so much is taken in a turn that others get theirs (F3)."""
+    session = Session()
+    socket, wire = open_socket(session)
+    assert wire.bufferSize == SIP
+    frames = client_frame(b"a") * 1000
+    socket.dataReceived(frames)
+    socket.dataReceived(client_frame(b"b"))
+    assert len(session.input) <= SIP // 7
+    (turn,) = {call.func for call in socket.factory.reactor.getDelayedCalls()}
+    assert turn == socket._swallow
+    swallow(socket)
+    assert session.input == b"a" * 1000 + b"b"
+    socket.dataReceived(client_frame(b"c"))
+    assert session.input.endswith(b"c")
+
+
+def test_what_waits_counts_at_the_end() -> None:
+    """A viewer that sends much and goes has sent it."""
+    session = Session()
+    socket, wire = open_socket(session)
+    socket.dataReceived(client_frame(b"a") * 1000)
+    wire.drop()
+    assert session.input == b"a" * 1000
+    socket.factory.reactor.advance(0)
+    assert session.input == b"a" * 1000
+
+
+def test_what_waits_behind_a_violation_is_nothing() -> None:
+    """Behind a broken frame nothing is taken any more."""
+    session = Session()
+    socket, _ = open_socket(session)
+    socket.dataReceived(b"\xf2\x80abcd" + client_frame(b"a") * 1000)
+    swallow(socket)
+    assert session.input == b""
 
 
 @given(payload=st.binary(max_size=300))

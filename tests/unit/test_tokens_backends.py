@@ -170,3 +170,5 @@ def test_rights_go_with_the_token() -> None:
     both = FallbackAuthority(first, FakeAuthority())
     outcome(both.issue(one, one.consoles[0], ALICE, "http://x/", frozenset({"see_holder"})))
     assert first.issued[0].token.rights == {"see_holder"}
+    outcome(both.issue(one, one.consoles[0], ALICE, "http://x/", role="observer"))
+    assert first.issued[1].token.observes

@@ -17,7 +17,15 @@ from consoled.db import instances, tables
 from consoled.db.clock import epoch_seconds
 from consoled.db.database import CellDatabase
 from consoled.errors import Conflict, TokenInvalid, Unavailable
-from consoled.model import Caller, Console, Instance, InstanceState, IssuedToken, hash_token
+from consoled.model import (
+    OBSERVER,
+    Caller,
+    Console,
+    Instance,
+    InstanceState,
+    IssuedToken,
+    hash_token,
+)
 from consoled.tokens.database import DatabaseAuthority
 
 URL = "http://127.0.0.1:6083/serial.html"
@@ -284,6 +292,16 @@ def test_rights_come_back(authority: DatabaseAuthority) -> None:
     assert token.rights == rights
     assert token.options == {"rights": "another see_holder"}
     assert outcome(authority.validate(issue(authority).clear)).options == {}
+
+
+def test_the_role_comes_back(authority: DatabaseAuthority) -> None:
+    """A token to watch with is one when it is checked."""
+    one = instance()
+    issued = outcome(authority.issue(one, one.consoles[0], ALICE, URL, role=OBSERVER))
+    token = outcome(authority.validate(issued.clear))
+    assert (issued.token.observes, token.observes, token.role) == (True, True, OBSERVER)
+    assert token.options == {"role": "observer"}
+    assert outcome(authority.validate(issue(authority).clear)).role == "writer"
 
 
 def test_the_time_left_is_the_database_s(authority: DatabaseAuthority, cell: CellDatabase) -> None:

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from twisted.logger import capturedLogs
 
 from consoled.errors import (
+    BadRequest,
     ConfigError,
     Conflict,
     InstanceNotRunning,
     TokenInvalid,
     Unavailable,
 )
-from consoled.model import NO_GENERATION, Console, InstanceState, IssuedToken, hash_token
+from consoled.model import NO_GENERATION, OBSERVER, Console, InstanceState, IssuedToken, hash_token
 from consoled.tokens import oslo_region
 from consoled.tokens.database import DatabaseAuthority
 from consoled.tokens.fallback import FallbackAuthority
@@ -205,6 +206,12 @@ def test_memcached_away_is_not_a_refusal(cache: DictCache, authority: MemcachedA
     cache.away, cache.keeps = False, False
     with pytest.raises(Unavailable, match="does not keep"):
         issue(authority)
+
+
+def test_no_room_for_a_role(authority: MemcachedAuthority) -> None:
+    """A token to watch with is refused: kept without its role, it would let its user type."""
+    with pytest.raises(BadRequest, match="memcached, which has no room for a role"):
+        outcome(authority.issue(instance(), instance().consoles[0], ALICE, URL, role=OBSERVER))
 
 
 def test_a_console_without_a_port(authority: MemcachedAuthority) -> None:

@@ -19,6 +19,7 @@ from consoled.db import nova_tables
 from consoled.db.database import CellDatabase
 from consoled.db.engine import make_engine
 from consoled.errors import (
+    BadRequest,
     ConfigError,
     Conflict,
     ConsoledError,
@@ -27,7 +28,15 @@ from consoled.errors import (
     TokenInvalid,
     Unavailable,
 )
-from consoled.model import NO_GENERATION, Console, Instance, InstanceState, IssuedToken, hash_token
+from consoled.model import (
+    NO_GENERATION,
+    OBSERVER,
+    Console,
+    Instance,
+    InstanceState,
+    IssuedToken,
+    hash_token,
+)
 from consoled.tokens.nova import NovaAuthority
 from consoled.workers import InlineWorker
 
@@ -229,6 +238,12 @@ def test_issue_refuses_what_nova_does_not_have(
     outcome(nova.run(lambda c: c.execute(update(nova_tables.instances).values(deleted=1))))
     with pytest.raises(NotFound):
         issue(authority)
+
+
+def test_no_room_for_a_role(authority: NovaAuthority) -> None:
+    """A token to watch with is refused: kept without its role, it would let its user type."""
+    with pytest.raises(BadRequest, match="nova's database, which has no room for a role"):
+        outcome(authority.issue(instance(), instance().consoles[0], ALICE, URL, role=OBSERVER))
 
 
 def test_issue_refuses_a_console_without_a_port(authority: NovaAuthority) -> None:

@@ -60,9 +60,9 @@ class Room:
     def turn(self, until: Callable[[], object]) -> None:
         """Turns until that holds; each turn waits for an event."""
         for _ in range(100):
+            self.reactor.runUntilCurrent()
             if until():
                 return
-            self.reactor.runUntilCurrent()
             timeout = self.reactor.timeout()
             self.reactor.doIteration(1 if timeout is None else timeout)
         raise AssertionError("nothing has happened")

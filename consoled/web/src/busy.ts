@@ -1,7 +1,13 @@
 /** Who has a busy console, in words. */
 
 import type { Busy } from "./protocol.js";
-import { plain, type Ending } from "./states.js";
+import { plain, type Claim, type Ending } from "./states.js";
+
+const ADVICE: Readonly<Record<string, string>> = {
+  ask: "Ask for it: its user is told, and it is yours after a short while.",
+  force: "You may take it at once; its user is then disconnected.",
+  "ask+force": "Ask for it, and it is yours after a short while; or take it at once.",
+};
 
 /**
  * The ending of a refused connection, told by who has the console.
@@ -17,11 +23,15 @@ export function busyEnding(refused: Ending, busy: Busy, now: Date, locale?: stri
       ...refused,
       reason: `you have had this console open in another window${since}`,
       advice: "Take it over to go on here; the other window is then disconnected.",
-      takeover: true,
+      claims: ["takeover"],
     };
   }
   const user = plain(busy.user ?? "", 100).trim();
-  return user === "" ? refused : { ...refused, reason: `user ${user} has had this console open${since}` };
+  const told = user === "" ? refused : { ...refused, reason: `user ${user} has had this console open${since}` };
+  const claims: Claim[] = [];
+  if (busy.ask) claims.push("ask");
+  if (busy.force) claims.push("force");
+  return claims.length === 0 ? told : { ...told, advice: ADVICE[claims.join("+")] ?? told.advice, claims };
 }
 
 /** A time of day, with the date where it is not today's; in the person's own time zone. */

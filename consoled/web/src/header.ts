@@ -2,12 +2,12 @@
 
 import { byId } from "./dom.js";
 import type { Hello } from "./protocol.js";
-import { plain, words, type State } from "./states.js";
+import { plain, words, type Claim, type State } from "./states.js";
 
 /** What the person can do about a connection that is not there. */
 export interface BannerActions {
   reconnect(): void;
-  takeOver(): void;
+  claim(claim: Claim): void;
   stop(): void;
   /** Gives the focus back to the terminal. */
   refocus(): void;
@@ -23,13 +23,17 @@ export class Header {
   readonly #reason = byId("ended-reason", HTMLElement);
   readonly #advice = byId("ended-advice", HTMLElement);
   readonly #reconnect = byId("reconnect", HTMLButtonElement);
-  readonly #takeOver = byId("take-over", HTMLButtonElement);
+  readonly #claims: ReadonlyMap<Claim, HTMLButtonElement> = new Map([
+    ["takeover", byId("take-over", HTMLButtonElement)],
+    ["ask", byId("ask", HTMLButtonElement)],
+    ["force", byId("force", HTMLButtonElement)],
+  ]);
   readonly #stop = byId("stop", HTMLButtonElement);
 
   /** @param does what the banner's buttons do. */
   constructor(private readonly does: BannerActions) {
     this.#reconnect.addEventListener("click", () => does.reconnect());
-    this.#takeOver.addEventListener("click", () => does.takeOver());
+    for (const [claim, button] of this.#claims) button.addEventListener("click", () => does.claim(claim));
     this.#stop.addEventListener("click", () => does.stop());
   }
 
@@ -45,21 +49,22 @@ export class Header {
   show(state: State, canReconnect: boolean): void {
     this.#say(words(state));
     document.body.dataset.state = state.kind;
+    document.body.toggleAttribute("data-watching", state.kind === "connected" && state.watching);
     if (state.kind !== "ended" && state.kind !== "reconnecting") {
       // A button that goes away under the focus would leave the keyboard nowhere.
       if (this.#ended.contains(document.activeElement)) this.does.refocus();
       this.#ended.hidden = true;
       return;
     }
-    const { reason, advice, retry, takeover } = state.ending;
+    const { reason, advice, retry, claims } = state.ending;
     const broken = state.kind === "reconnecting";
     this.#ended.hidden = false;
     this.#reason.textContent = capital(reason);
     this.#advice.textContent = broken ? MENDING : advice;
     this.#reconnect.hidden = !canReconnect;
     this.#reconnect.textContent = broken ? "Reconnect now" : "Reconnect";
-    this.#reconnect.classList.toggle("primary", retry && !broken && takeover !== true);
-    this.#takeOver.hidden = takeover !== true;
+    this.#reconnect.classList.toggle("primary", retry && !broken && claims === undefined);
+    for (const [claim, button] of this.#claims) button.hidden = claims?.includes(claim) !== true;
     if (!broken && this.#stop === document.activeElement) this.#reconnect.focus();
     this.#stop.hidden = !broken;
   }
@@ -77,7 +82,7 @@ export class Header {
 
   /** The first thing in the bar that takes the focus. */
   focus(): void {
-    const shown = ["#ended button", "#held button", "#tools button"]
+    const shown = ["#ended button", "#turn button", "#held button", "#company summary", "#tools button"]
       .flatMap((buttons) => [...document.querySelectorAll<HTMLElement>(buttons)])
       .find((button) => button.offsetParent !== null);
     shown?.focus();

@@ -4,9 +4,12 @@ import "@xterm/xterm/css/xterm.css";
 import "./page.css";
 import { copyText, readText } from "./clipboard.js";
 import { editSections, keySections, viewSections, type Actions } from "./commands.js";
+import { companyOf } from "./company.js";
+import { CompanyBox } from "./company-box.js";
 import { byId } from "./dom.js";
 import { encodeText } from "./encode.js";
 import { FindBar } from "./find.js";
+import { ForceDialog } from "./force-dialog.js";
 import { Header } from "./header.js";
 import { HeldBar } from "./held.js";
 import { KeyBar } from "./keybar.js";
@@ -18,11 +21,14 @@ import { Redialler } from "./redialler.js";
 import { lostWords, type Join } from "./resume.js";
 import { ResumeKeeper } from "./resume-key.js";
 import { shortcutOf, type Shortcut } from "./shortcuts.js";
-import { NO_TOKEN, type State } from "./states.js";
+import { NO_TOKEN, type Claim, type Ending, type State } from "./states.js";
 import { installStrictStyles } from "./styles.js";
 import { ConsoleTerminal } from "./terminal.js";
 import { ThemeSwitch } from "./theme.js";
 import { newSlot, slotOf, socketUrl, tokenFrom, TokenKeeper } from "./token.js";
+import { askedWords, requestWords } from "./turn.js";
+import { TurnBar } from "./turn-bar.js";
+import { WatchHint } from "./watch-hint.js";
 import { Wire } from "./wire.js";
 
 const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
@@ -55,13 +61,21 @@ function start(keys: Keys | null): void {
   installStrictStyles();
   const preferences = new PreferenceStore(() => localStorage);
   let state: State = { kind: "connecting" };
+  /** Who has the console that the person asks for. */
+  let askedOf: Ending | null = null;
 
   const terminal = new ConsoleTerminal(
     byId("terminal", HTMLElement),
     {
-      typed: (text) => wire.send(encodeText(keyBar.apply(text))),
+      typed: (text) => {
+        notices.typed();
+        wire.send(encodeText(keyBar.apply(text)));
+      },
       reported: (bytes) => wire.send(bytes),
       linkChosen: (address) => links.ask(address),
+      typedInVain: () => {
+        if (watching()) hint.show();
+      },
       keyPressed,
       found: (at, count) => find.found(at, count),
     },
@@ -74,14 +88,19 @@ function start(keys: Keys | null): void {
       if (!redialler.dialNow()) connect();
       terminal.focus();
     },
-    takeOver: () => {
-      connect(true);
-      terminal.focus();
+    claim: (claim) => {
+      if (claim === "force") force.ask();
+      else claimNow(claim);
     },
     stop: () => redialler.stop(),
     refocus,
   });
   const held = new HeldBar(() => wire.confirm(), refocus);
+  const asking = new TurnBar({ id: "cancel-asking", label: "Cancel", run: stopAsking }, refocus);
+  const request = new TurnBar({ id: "hand-over", label: "Hand over now", run: () => wire.handOver() }, refocus);
+  const company = new CompanyBox(refocus);
+  const force = new ForceDialog(() => claimNow("force"), refocus);
+  const hint = new WatchHint();
   const notices = new Notices(refocus);
   const links = new LinkDialog(refocus);
   const find = new FindBar(terminal);
@@ -99,7 +118,12 @@ function start(keys: Keys | null): void {
       header.name(hello);
     },
     joined,
-    noticed: (text, warning) => notices.show(text, warning),
+    noticed: (notice) => notices.show(notice.text, notice),
+    companyChanged: (viewers) => company.show(companyOf(viewers, watching())),
+    requested: ({ user, seconds }) => {
+      if (user === null) request.hide();
+      else request.show(seconds, (left) => requestWords(user, left));
+    },
     output: (bytes, drawn, again) => {
       if (again) terminal.replay(bytes, drawn);
       else terminal.write(bytes, drawn);
@@ -108,26 +132,45 @@ function start(keys: Keys | null): void {
   });
 
   const redialler = new Redialler(
-    { dial: () => dial(false), abandon: () => wire.abandon() },
+    { dial: () => dial(null), abandon: () => wire.abandon() },
     {
       now: () => performance.now(),
       later: (delay, run) => {
         const timer = setTimeout(run, delay);
         return () => clearTimeout(timer);
       },
+      chance: () => Math.random(),
     },
     showState,
   );
 
-  function connect(takeover = false): void {
+  function connect(claim: Claim | null = null): void {
     redialler.forget();
     if (keys === null) showState({ kind: "ended", ending: NO_TOKEN });
-    else dial(takeover);
+    else dial(claim);
   }
 
-  function dial(takeover: boolean): void {
+  function claimNow(claim: Claim): void {
+    askedOf = state.kind === "ended" ? state.ending : null;
+    connect(claim);
+    terminal.focus();
+  }
+
+  /** The person does not want to wait for the console any more. */
+  function stopAsking(): void {
+    if (askedOf === null) return;
+    wire.abandon();
+    redialler.forget();
+    showState({ kind: "ended", ending: askedOf });
+  }
+
+  function watching(): boolean {
+    return state.kind === "connected" && state.watching;
+  }
+
+  function dial(claim: Claim | null): void {
     if (keys === null) return;
-    const wish = { resume: keys.resume.key, since: wire.position, takeover };
+    const wish = { resume: keys.resume.key, since: wire.position, claim };
     wire.connect(socketUrl(location, keys.token, wish));
   }
 
@@ -151,8 +194,16 @@ function start(keys: Keys | null): void {
 
   function showState(next: State): void {
     state = next;
-    terminal.live = next.kind === "connected";
+    terminal.live = next.kind === "connected" && !next.watching;
     held.show(next.kind === "connected" && next.held);
+    if (next.kind === "waiting") asking.show(next.seconds, (left) => askedWords(next.user, left));
+    else asking.hide();
+    if (next.kind !== "connected") {
+      // What is said of the others ends with the connection, and begins anew with the next.
+      request.hide();
+      company.show(null);
+      hint.hide();
+    }
     if (next.kind === "ended") notices.endWarnings();
     header.show(next, keys !== null);
   }
@@ -201,7 +252,7 @@ function start(keys: Keys | null): void {
       return terminal.selection !== "";
     },
     get live() {
-      return state.kind === "connected";
+      return state.kind === "connected" && !state.watching;
     },
     get applicationCursor() {
       return terminal.applicationCursor;
@@ -250,7 +301,7 @@ function start(keys: Keys | null): void {
     if (event.shiftKey) return;
     event.preventDefault();
     event.stopPropagation();
-    if (!terminal.mouseTaken) menu.openAt({ x: event.clientX, y: event.clientY }, "Console", edit());
+    if (!terminal.mouseTaken || watching()) menu.openAt({ x: event.clientX, y: event.clientY }, "Console", edit());
   }, { capture: true });
 
   addEventListener("online", () => redialler.wake());

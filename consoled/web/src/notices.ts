@@ -3,6 +3,14 @@
 import { byId } from "./dom.js";
 import { plain } from "./states.js";
 
+/** How long a line stays, besides until it is dismissed. */
+export interface Staying {
+  /** It is about what will happen, so that no later line pushes it out. */
+  readonly warning?: boolean;
+  /** It has no meaning any more once the person types. */
+  readonly untilTyping?: boolean;
+}
+
 /** The most lines at once; the oldest goes first. */
 const MOST = 3;
 
@@ -12,10 +20,11 @@ export class Notices {
   /** @param dismissed gives the focus back. */
   constructor(private readonly dismissed: () => void) {}
 
-  /** @param warning whether it is about what will happen, so that no later line pushes it out. */
-  show(text: string, warning = false): void {
+  /** Shows a line. */
+  show(text: string, staying: Staying = {}): void {
     const line = document.createElement("div");
-    line.className = warning ? "notice warning" : "notice";
+    line.className = staying.warning === true ? "notice warning" : "notice";
+    if (staying.untilTyping === true) line.dataset.until = "typing";
     const words = document.createElement("span");
     words.textContent = plain(text);
     for (const same of this.#lines) if (same.firstChild?.textContent === words.textContent) same.remove();
@@ -31,6 +40,11 @@ export class Notices {
     line.append(words, button);
     this.#box.append(line);
     while (this.#box.childElementCount > MOST) this.#spare.remove();
+  }
+
+  /** The person types: what waits for that goes. */
+  typed(): void {
+    for (const line of this.#box.querySelectorAll("[data-until='typing']")) line.remove();
   }
 
   /** Takes the warnings away: the session that they were about is over. */

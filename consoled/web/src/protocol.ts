@@ -15,6 +15,8 @@ export interface Hello {
   readonly replay: number;
   /** Whether the server drops input until the guest prints or the person confirms. */
   readonly unproven: boolean;
+  /** Whether the person only watches: the server drops all input. */
+  readonly watches: boolean;
 }
 
 /** A line for the person. */
@@ -22,6 +24,8 @@ export interface Notice {
   readonly type: "notice";
   readonly text: string;
   readonly warning: boolean;
+  /** Whether it has no meaning any more once the person types. */
+  readonly untilTyping: boolean;
 }
 
 /** Who has the console; said before a close with 4409. */
@@ -31,9 +35,41 @@ export interface Busy {
   readonly user: string | null;
   /** Since when, where that may be told. */
   readonly since: Date | null;
-  /** Whether this person may take the console over. */
+  /** Whether it is this person's own, so that they may take it over. */
   readonly takeover: boolean;
+  /** Whether this person may ask for it. */
+  readonly ask: boolean;
+  /** Whether this person may take it at once from whoever has it. */
+  readonly force: boolean;
 }
+
+/** Who is on the console's line. */
+export interface Viewers {
+  readonly type: "viewers";
+  /** Who types, or null for nobody. */
+  readonly writer: string | null;
+  readonly observers: readonly string[];
+}
+
+/** Somebody asks for this person's console. */
+export interface Takeover {
+  readonly type: "takeover";
+  /** Who; null where nobody does any more. */
+  readonly user: string | null;
+  /** After which it is theirs. */
+  readonly seconds: number;
+}
+
+/** The console was asked of its holder. */
+export interface Waiting {
+  readonly type: "waiting";
+  /** Of whom, where that is known. */
+  readonly user: string | null;
+  /** After which it is this person's, at the latest. */
+  readonly seconds: number;
+}
+
+export type Control = Hello | Notice | Busy | Viewers | Takeover | Waiting;
 
 /** The longest resume key that is kept, in UTF-16 units. */
 const LONGEST_KEY = 512;
@@ -43,7 +79,7 @@ const LONGEST_KEY = 512;
  *
  * @param text a text frame.
  */
-export function parseControl(text: string): Hello | Notice | Busy | null {
+export function parseControl(text: string): Control | null {
   let message: unknown;
   try {
     message = JSON.parse(text);
@@ -56,7 +92,12 @@ export function parseControl(text: string): Hello | Notice | Busy | null {
       return hello(message);
     case "notice":
       return typeof message.text === "string"
-        ? { type: "notice", text: message.text, warning: message.kind === "warning" }
+        ? {
+            type: "notice",
+            text: message.text,
+            warning: message.kind === "warning",
+            untilTyping: message.until === "typing",
+          }
         : null;
     case "busy":
       return {
@@ -64,7 +105,18 @@ export function parseControl(text: string): Hello | Notice | Busy | null {
         user: textOf(message.user) || null,
         since: time(message.since),
         takeover: message.takeover === true,
+        ask: message.ask === true,
+        force: message.force === true,
       };
+    case "viewers":
+      return {
+        type: "viewers",
+        writer: textOf(message.writer) || null,
+        observers: list(message.observers).map(textOf).filter((name) => name !== ""),
+      };
+    case "takeover":
+    case "waiting":
+      return { type: message.type, user: textOf(message.user) || null, seconds: duration(message.seconds) };
     default:
       return null;
   }
@@ -80,6 +132,11 @@ export function confirm(): string {
   return JSON.stringify({ type: "confirm" });
 }
 
+/** The person gives the console to whoever asks for it. */
+export function handOver(): string {
+  return JSON.stringify({ type: "handover" });
+}
+
 function hello(message: Record<string, unknown>): Hello {
   const instance = isRecord(message.instance) ? message.instance : {};
   const resume = textOf(message.resume);
@@ -92,6 +149,7 @@ function hello(message: Record<string, unknown>): Hello {
     offset: count(message.offset),
     replay: count(message.replay),
     unproven: message.unproven === true,
+    watches: message.role === "observer",
   };
 }
 
@@ -101,6 +159,15 @@ function textOf(value: unknown): string {
 
 function count(value: unknown): number {
   return Number.isSafeInteger(value) && (value as number) > 0 ? (value as number) : 0;
+}
+
+/** Seconds, an hour at most. */
+function duration(value: unknown): number {
+  return typeof value === "number" && value > 0 ? Math.min(value, 3600) : 0;
+}
+
+function list(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
 }
 
 function time(value: unknown): Date | null {

@@ -3,12 +3,14 @@
 import { delayBefore, isBreak, PATIENCE } from "./schedule.js";
 import { ending, type Ending, type State } from "./states.js";
 
-/** Time, as the page has it. */
+/** Time and chance, as the page has them. */
 export interface Clock {
   /** Milliseconds that only grow. */
   now(): number;
   /** Runs something later; what it returns takes that back. */
   later(delay: number, run: () => void): () => void;
+  /** A number from 0 to 1. */
+  chance(): number;
 }
 
 /** What there is to redial. */
@@ -97,7 +99,8 @@ export class Redialler {
       this.#break = { how, at: this.clock.now(), tried: 0 };
       this.show({ kind: "reconnecting", ending: how });
     }
-    const delay = delayBefore(this.#break.tried, this.clock.now() - this.#break.at);
+    const elapsed = this.clock.now() - this.#break.at;
+    const delay = delayBefore(this.#break.tried, elapsed, this.clock.chance());
     if (delay === null) {
       this.#finish(how);
       return;

@@ -1,9 +1,9 @@
 /** When a broken connection is dialled again. */
 
-/** Milliseconds before each of the first attempts. */
+/** Milliseconds before each of the first attempts, at most. */
 const DELAYS: readonly number[] = [500, 1000, 2000, 4000, 8000];
 
-/** Milliseconds before each later one. */
+/** Milliseconds before each later one, at most. */
 const STEADY = 15_000;
 
 /** Milliseconds after which nothing more is tried. */
@@ -26,9 +26,12 @@ export function isBreak(code: number): boolean {
 /**
  * Milliseconds to wait before the next attempt, or null to give up.
  *
+ * Half to all of the delay: the pages of a daemon that restarts do not come back all at once.
+ *
  * @param tried how many attempts there were.
  * @param elapsed milliseconds since the connection broke.
+ * @param chance a number from 0 to 1, by chance.
  */
-export function delayBefore(tried: number, elapsed: number): number | null {
-  return elapsed >= GIVE_UP ? null : (DELAYS[tried] ?? STEADY);
+export function delayBefore(tried: number, elapsed: number, chance: number): number | null {
+  return elapsed >= GIVE_UP ? null : (DELAYS[tried] ?? STEADY) * (0.5 + chance / 2);
 }

@@ -1,5 +1,8 @@
 /** The state of the connection and its words. Codes: docs/protocol.rst, RFC 6455 section 7.4. */
 
+/** What a person may do about a console that somebody has: the own other window, or another. */
+export type Claim = "takeover" | "ask" | "force";
+
 /** How a connection ended, and what the person can do. */
 export interface Ending {
   readonly code: number;
@@ -8,18 +11,21 @@ export interface Ending {
   readonly advice: string;
   /** Whether reconnecting can help. */
   readonly retry: boolean;
-  /** Whether the person may take the console over from the own other window. */
-  readonly takeover?: boolean;
+  readonly claims?: readonly Claim[];
 }
 
 export type State =
   | { readonly kind: "connecting" }
+  /** The console was asked of the user who has it; in so many seconds it is this person's. */
+  | { readonly kind: "waiting"; readonly user: string | null; readonly seconds: number }
   | {
       readonly kind: "connected";
       /** Whether the guest has printed nothing yet. */
       readonly silent: boolean;
       /** Whether typing is held back until it prints or the person confirms. */
       readonly held: boolean;
+      /** Whether the person watches only. */
+      readonly watching: boolean;
     }
   /** The connection broke, and is dialled again; `ending` says how it broke. */
   | { readonly kind: "reconnecting"; readonly ending: Ending }
@@ -30,8 +36,10 @@ export function words(state: State): string {
   switch (state.kind) {
     case "connecting":
       return "Connecting";
+    case "waiting":
+      return `Asked ${userWords(state.user)}; waiting for the console`;
     case "connected":
-      return state.silent ? "Connected, no output yet" : "Connected";
+      return `${state.watching ? "Watching" : "Connected"}${state.silent ? ", no output yet" : ""}`;
     case "reconnecting":
       return "Connection lost; reconnecting";
     case "ended":
@@ -101,6 +109,11 @@ export const FLOODED: Ending = {
   advice: AGAIN,
   retry: true,
 };
+
+/** A user's name in a sentence; "its user" where it is not known. */
+export function userWords(user: string | null): string {
+  return plain(user ?? "", 100).trim() || "its user";
+}
 
 function sentencePart(text: string): string {
   return plain(text).trim().replace(/\.$/, "");

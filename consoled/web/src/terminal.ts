@@ -17,6 +17,8 @@ export interface TerminalListener {
   reported(bytes: Uint8Array<ArrayBuffer>): void;
   /** The person activated a link in the guest's output; nothing is opened yet. */
   linkChosen(address: string): void;
+  /** The person typed or pasted while nothing goes to the guest. */
+  typedInVain(): void;
   /** @returns whether the page took the key, so that the guest does not get it. */
   keyPressed(event: KeyboardEvent): boolean;
   /** The search's results changed; `at` is -1 where none is active. */
@@ -229,6 +231,12 @@ export class ConsoleTerminal {
 
   #key(event: KeyboardEvent): boolean {
     if (event.type === "keydown" && this.listener.keyPressed(event)) return false;
+    if (this.#live) return true;
+    if (event.type === "keydown" && isTyping(event)) this.listener.typedInVain();
+    return false;
+  }
+
+  get #live(): boolean {
     return this.#term.options.disableStdin !== true;
   }
 
@@ -236,7 +244,8 @@ export class ConsoleTerminal {
     event.preventDefault();
     event.stopPropagation();
     const text = event.clipboardData?.getData("text/plain") ?? "";
-    if (text !== "") this.paste(text);
+    if (!this.#live) this.listener.typedInVain();
+    else if (text !== "") this.paste(text);
   }
 
   #refit(): void {
@@ -260,6 +269,12 @@ export class ConsoleTerminal {
       this.#term.scrollLines(lines);
     }, { passive: true });
   }
+}
+
+/** Whether somebody who presses this key means to type, not to command the browser. */
+function isTyping(event: KeyboardEvent): boolean {
+  if (event.ctrlKey || event.metaKey || event.altKey) return false;
+  return event.key.length === 1 || event.key === "Enter" || event.key === "Backspace";
 }
 
 interface RowFactory {

@@ -4,6 +4,8 @@
  * It never reaches localStorage, the DOM or a log.
  */
 
+import type { Claim } from "./states.js";
+
 /** What is needed of sessionStorage, which browsers may refuse to a framed page. */
 export type Shelf = Pick<Storage, "getItem" | "setItem">;
 
@@ -24,8 +26,8 @@ export interface Wish {
   readonly resume: string | null;
   /** The position in that session's output, or null to be shown all that is kept. */
   readonly since: number | null;
-  /** Whether the person takes the console over. */
-  readonly takeover: boolean;
+  /** What the person does about another session that has the console, or null. */
+  readonly claim: Claim | null;
 }
 
 /**
@@ -44,7 +46,7 @@ export function socketUrl(
     query += `&resume=${encodeURIComponent(wish.resume)}`;
     if (wish.since !== null) query += `&since=${wish.since}`;
   }
-  if (wish.takeover) query += "&takeover=1";
+  if (wish.claim !== null) query += `&takeover=${wish.claim === "force" ? "force" : "1"}`;
   return `${scheme}//${place.host}${place.pathname}?${query}`;
 }
 

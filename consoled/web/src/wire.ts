@@ -2,7 +2,18 @@
 
 import { busyEnding } from "./busy.js";
 import { Credit } from "./flow.js";
-import { ack, confirm, parseControl, type Busy, type Hello } from "./protocol.js";
+import {
+  ack,
+  confirm,
+  handOver,
+  parseControl,
+  type Busy,
+  type Control,
+  type Hello,
+  type Notice,
+  type Takeover,
+  type Viewers,
+} from "./protocol.js";
 import { joinOf, type Join, type Place } from "./resume.js";
 import { ending, FLOODED, type Ending, type State } from "./states.js";
 
@@ -39,7 +50,11 @@ export interface Listener {
   greeted(hello: Hello): void;
   /** Before a connection's first output: how it continues what is on the screen. */
   joined(join: Join): void;
-  noticed(text: string, warning: boolean): void;
+  noticed(notice: Notice): void;
+  /** Who is on the line, where that is not this person alone. */
+  companyChanged(viewers: Viewers): void;
+  /** Somebody asks for the console, or does not any more. */
+  requested(request: Takeover): void;
   /**
    * Wire bytes to draw; `drawn` is called once they are on the screen. `again` says that they
    * are scrollback that was shown before.
@@ -62,6 +77,7 @@ export class Wire {
   #flowControlled = false;
   #silent = true;
   #held = false;
+  #watching = false;
   #busy: Busy | null = null;
   #place: Place | null = null;
   /** Bytes to come that are shown again. */
@@ -85,6 +101,7 @@ export class Wire {
     this.#credit = new Credit();
     this.#silent = true;
     this.#held = false;
+    this.#watching = false;
     this.#busy = null;
     this.#again = 0;
     this.listener.stateChanged({ kind: "connecting" });
@@ -97,9 +114,12 @@ export class Wire {
       this.#end(ending(event.code, event.reason, this.#phase !== "opening"));
   }
 
-  /** Sends input to the guest; before the console is open, or while it is held, it is dropped. */
+  /**
+   * Sends input to the guest; before the console is open, while it is held, and from somebody
+   * who watches, it is dropped.
+   */
   send(bytes: Uint8Array<ArrayBuffer>): void {
-    if (this.#phase !== "open") return;
+    if (this.#phase !== "open" || this.#watching) return;
     if (this.#held) {
       this.listener.withheld();
       return;
@@ -115,6 +135,11 @@ export class Wire {
     this.#put(confirm());
     this.#held = false;
     this.#tellConnected();
+  }
+
+  /** The person gives the console to whoever asks for it. */
+  handOver(): void {
+    if (this.#phase === "open") this.#put(handOver());
   }
 
   /** Leaves the connection without a word to the listener. */
@@ -149,7 +174,12 @@ export class Wire {
   }
 
   #tellConnected(): void {
-    this.listener.stateChanged({ kind: "connected", silent: this.#silent, held: this.#held });
+    this.listener.stateChanged({
+      kind: "connected",
+      silent: this.#silent,
+      held: this.#held,
+      watching: this.#watching,
+    });
   }
 
   #received(data: unknown): void {
@@ -159,13 +189,35 @@ export class Wire {
     }
     if (typeof data !== "string" || !this.#flowControlled) return;
     const message = parseControl(data);
-    if (message?.type === "notice") this.listener.noticed(message.text, message.warning);
-    if (message?.type === "busy") this.#busy = message;
-    if (message?.type === "hello" && this.#phase === "greeting") {
-      this.#held = message.unproven;
-      this.#again = message.replay;
-      this.listener.greeted(message);
-      this.#open({ session: message.session, position: message.offset });
+    if (message !== null) this.#told(message);
+  }
+
+  #told(message: Control): void {
+    switch (message.type) {
+      case "notice":
+        this.listener.noticed(message);
+        return;
+      case "busy":
+        this.#busy = message;
+        return;
+      case "viewers":
+        if (this.#phase === "open") this.listener.companyChanged(message);
+        return;
+      case "takeover":
+        if (this.#phase === "open") this.listener.requested(message);
+        return;
+      case "waiting":
+        if (this.#phase === "greeting") {
+          this.listener.stateChanged({ kind: "waiting", user: message.user, seconds: message.seconds });
+        }
+        return;
+      case "hello":
+        if (this.#phase !== "greeting") return;
+        this.#held = message.unproven;
+        this.#watching = message.watches;
+        this.#again = message.replay;
+        this.listener.greeted(message);
+        this.#open({ session: message.session, position: message.offset });
     }
   }
 

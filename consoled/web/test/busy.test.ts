@@ -9,7 +9,7 @@ const EARLIER = new Date(2026, 10, 21, 6, 5);
 const REFUSED = ending(4409, "This console is in use. Try again later.", true);
 
 function told(busy: Partial<Busy>): ReturnType<typeof busyEnding> {
-  return busyEnding(REFUSED, { type: "busy", user: null, since: null, takeover: false, ...busy }, NOW, "en-GB");
+  return busyEnding(REFUSED, { type: "busy", user: null, since: null, takeover: false, ask: false, force: false, ...busy }, NOW, "en-GB");
 }
 
 test("a time of today is a time of day, another has its date", () => {
@@ -18,17 +18,36 @@ test("a time of today is a time of day, another has its date", () => {
 });
 
 test("another user's session is told by name and time, and offers nothing", () => {
-  const { reason, takeover, advice } = told({ user: "mia", since: EARLIER });
+  const { reason, claims, advice } = told({ user: "mia", since: EARLIER });
   assert.equal(reason, "user mia has had this console open since 06:05");
-  assert.equal(takeover, undefined);
+  assert.equal(claims, undefined);
   assert.equal(advice, REFUSED.advice);
 });
 
 test("the own other window is offered to be taken over", () => {
-  const { reason, takeover, code } = told({ user: "mia", since: EARLIER, takeover: true });
+  const { reason, claims, code } = told({ user: "mia", since: EARLIER, takeover: true });
   assert.equal(reason, "you have had this console open in another window since 06:05");
-  assert.equal(takeover, true);
+  assert.deepEqual(claims, ["takeover"]);
   assert.equal(code, 4409);
+});
+
+test("another user's session may be asked for, or taken, as the server says", () => {
+  for (const [busy, claims] of [
+    [{ ask: true }, ["ask"]],
+    [{ force: true }, ["force"]],
+    [{ ask: true, force: true }, ["ask", "force"]],
+  ] as const) {
+    const { reason, advice, claims: offered } = told({ user: "mia", ...busy });
+    assert.equal(reason, "user mia has had this console open");
+    assert.deepEqual(offered, claims);
+    assert.notEqual(advice, REFUSED.advice);
+  }
+});
+
+test("what may be done about a console does not depend on knowing who has it", () => {
+  const { reason, claims } = told({ ask: true });
+  assert.equal(reason, REFUSED.reason);
+  assert.deepEqual(claims, ["ask"]);
 });
 
 test("where the server names nobody, its own words stay", () => {

@@ -1,12 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ack, confirm, parseControl } from "../src/protocol.js";
+import { ack, confirm, handOver, parseControl } from "../src/protocol.js";
 
-const BARE = { type: "hello", name: "", console: 0, session: "", resume: null, offset: 0, replay: 0, unproven: false };
+const BARE = { type: "hello", name: "", console: 0, session: "", resume: null, offset: 0, replay: 0, unproven: false, watches: false };
 
 test("a hello names the console, the session and its resume key, and where its output goes on", () => {
   const text = '{"type":"hello","session":"s","resume":"s.k","role":"writer","instance":{"uuid":"u","name":"web-1"},"console":1,"offset":9,"lost":2,"replay":4,"unproven":true}';
-  assert.deepEqual(parseControl(text), { type: "hello", name: "web-1", console: 1, session: "s", resume: "s.k", offset: 9, replay: 4, unproven: true });
+  assert.deepEqual(parseControl(text), { type: "hello", name: "web-1", console: 1, session: "s", resume: "s.k", offset: 9, replay: 4, unproven: true, watches: false });
+});
+
+test("a hello says whether its person only watches", () => {
+  assert.deepEqual(parseControl('{"type":"hello","role":"observer"}'), { ...BARE, watches: true });
+  for (const role of ["writer", "Observer", 1, null]) assert.deepEqual(parseControl(JSON.stringify({ type: "hello", role })), BARE);
 });
 
 test("a hello without a name falls back to the uuid, and bad fields to harmless ones", () => {
@@ -17,17 +22,39 @@ test("a hello without a name falls back to the uuid, and bad fields to harmless 
 });
 
 test("a notice is a line for the person, a warning or not", () => {
-  assert.deepEqual(parseControl('{"type":"notice","text":"x"}'), { type: "notice", text: "x", warning: false });
-  assert.deepEqual(parseControl('{"type":"notice","text":"x","kind":"warning"}'), { type: "notice", text: "x", warning: true });
-  assert.deepEqual(parseControl('{"type":"notice","text":"x","kind":"later"}'), { type: "notice", text: "x", warning: false });
+  assert.deepEqual(parseControl('{"type":"notice","text":"x"}'), { type: "notice", text: "x", warning: false, untilTyping: false });
+  assert.deepEqual(parseControl('{"type":"notice","text":"x","kind":"warning"}'), { type: "notice", text: "x", warning: true, untilTyping: false });
+  assert.deepEqual(parseControl('{"type":"notice","text":"x","kind":"later"}'), { type: "notice", text: "x", warning: false, untilTyping: false });
+  assert.deepEqual(parseControl('{"type":"notice","text":"x","kind":"warning","until":"typing"}'), { type: "notice", text: "x", warning: true, untilTyping: true });
 });
 
 test("busy says who has the console since when, as far as the server tells", () => {
   const since = new Date("2026-11-21T04:00:00Z");
-  assert.deepEqual(parseControl('{"type":"busy","user":"mia","since":"2026-11-21T04:00:00Z","takeover":true}'), { type: "busy", user: "mia", since, takeover: true });
-  const nobody = { type: "busy", user: null, since: null, takeover: false };
+  assert.deepEqual(parseControl('{"type":"busy","user":"mia","since":"2026-11-21T04:00:00Z","takeover":true}'), { type: "busy", user: "mia", since, takeover: true, ask: false, force: false });
+  const nobody = { type: "busy", user: null, since: null, takeover: false, ask: false, force: false };
+  assert.deepEqual(parseControl('{"type":"busy","ask":true,"force":true}'), { ...nobody, ask: true, force: true });
   assert.deepEqual(parseControl('{"type":"busy","user":null,"since":null,"takeover":false}'), nobody);
   assert.deepEqual(parseControl('{"type":"busy","user":7,"since":"soon","takeover":"yes"}'), nobody);
+});
+
+test("viewers are those on the line, as far as they are names", () => {
+  assert.deepEqual(parseControl('{"type":"viewers","writer":"mia","observers":["noa","rea"]}'), { type: "viewers", writer: "mia", observers: ["noa", "rea"] });
+  const nobody = { type: "viewers", writer: null, observers: [] };
+  assert.deepEqual(parseControl('{"type":"viewers","writer":null,"observers":[]}'), nobody);
+  assert.deepEqual(parseControl('{"type":"viewers","writer":7,"observers":[1,"",null]}'), nobody);
+  assert.deepEqual(parseControl('{"type":"viewers","observers":"noa"}'), nobody);
+});
+
+test("who asks, and who was asked, come with the seconds that there are", () => {
+  assert.deepEqual(parseControl('{"type":"takeover","user":"noa","seconds":10}'), { type: "takeover", user: "noa", seconds: 10 });
+  assert.deepEqual(parseControl('{"type":"takeover","user":null,"seconds":0}'), { type: "takeover", user: null, seconds: 0 });
+  assert.deepEqual(parseControl('{"type":"waiting","user":null,"seconds":9.5}'), { type: "waiting", user: null, seconds: 9.5 });
+  assert.deepEqual(parseControl('{"type":"waiting","user":"mia","seconds":1e99}'), { type: "waiting", user: "mia", seconds: 3600 });
+  assert.deepEqual(parseControl('{"type":"waiting","user":"mia","seconds":"10"}'), { type: "waiting", user: "mia", seconds: 0 });
+});
+
+test("handing over carries nothing else", () => {
+  assert.deepEqual(JSON.parse(handOver()), { type: "handover" });
 });
 
 test("what this page does not know is ignored", () => {

@@ -4,7 +4,7 @@ import { Redialler } from "../src/redialler.js";
 import { delayBefore, GIVE_UP, isBreak, PATIENCE } from "../src/schedule.js";
 import { ending, words, type State } from "../src/states.js";
 
-const CONNECTED: State = { kind: "connected", silent: false, held: false };
+const CONNECTED: State = { kind: "connected", silent: false, held: false, watching: false };
 
 class FakeClock {
   #now = 0;
@@ -12,6 +12,10 @@ class FakeClock {
 
   now(): number {
     return this.#now;
+  }
+
+  chance(): number {
+    return 1;
   }
 
   later(delay: number, run: () => void): () => void {
@@ -72,10 +76,31 @@ function rig(resumable = true): Rig {
 }
 
 test("the waits grow to 15 seconds, and after 5 minutes there is none", () => {
-  assert.deepEqual([0, 1, 2, 3, 4, 5, 6, 99].map((tried) => delayBefore(tried, 0)), [500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
-  assert.equal(delayBefore(9, GIVE_UP - 1), 15_000);
-  assert.equal(delayBefore(9, GIVE_UP), null);
+  assert.deepEqual([0, 1, 2, 3, 4, 5, 6, 99].map((tried) => delayBefore(tried, 0, 1)), [500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
+  assert.equal(delayBefore(9, GIVE_UP - 1, 1), 15_000);
+  assert.equal(delayBefore(9, GIVE_UP, 1), null);
   assert.equal(GIVE_UP, 300_000);
+});
+
+test("a wait is by chance half of its length to all of it", () => {
+  assert.deepEqual([0, 0.5, 1].map((chance) => delayBefore(0, 0, chance)), [250, 375, 500]);
+  const { clock, dials, ends } = rig();
+  clock.chance = () => 0;
+  ends(1006);
+  clock.advance(249);
+  assert.deepEqual(dials, []);
+  clock.advance(1);
+  assert.deepEqual(dials, [250]);
+});
+
+test("a console that was asked for and is lost before it came is not redialled", () => {
+  const { redialler, clock, log, dials, ends } = rig();
+  redialler.forget();
+  redialler.wireChanged({ kind: "waiting", user: "mia", seconds: 10 });
+  ends(1006);
+  clock.advance(GIVE_UP);
+  assert.deepEqual(dials, []);
+  assert.deepEqual(log, ["Asked mia; waiting for the console", "Ended: the connection was lost"]);
 });
 
 test("only closes that nobody meant are breaks", () => {

@@ -4,8 +4,12 @@ import { ending, NO_TOKEN, plain, words } from "../src/states.js";
 
 test("each state has its words", () => {
   assert.equal(words({ kind: "connecting" }), "Connecting");
-  assert.equal(words({ kind: "connected", silent: true, held: false }), "Connected, no output yet");
-  assert.equal(words({ kind: "connected", silent: false, held: false }), "Connected");
+  assert.equal(words({ kind: "connected", silent: true, held: false, watching: false }), "Connected, no output yet");
+  assert.equal(words({ kind: "connected", silent: false, held: false, watching: false }), "Connected");
+  assert.equal(words({ kind: "connected", silent: true, held: false, watching: true }), "Watching, no output yet");
+  assert.equal(words({ kind: "connected", silent: false, held: false, watching: true }), "Watching");
+  assert.equal(words({ kind: "waiting", user: "mia", seconds: 10 }), "Asked mia; waiting for the console");
+  assert.equal(words({ kind: "waiting", user: null, seconds: 10 }), "Asked its user; waiting for the console");
   assert.equal(words({ kind: "ended", ending: ending(4411, "", true) }), "Ended: nothing was typed for too long");
   assert.equal(words({ kind: "reconnecting", ending: ending(1006, "", true) }), "Connection lost; reconnecting");
   assert.match(words({ kind: "ended", ending: NO_TOKEN }), /^Ended: This page needs a console URL with a token$/);

@@ -5,7 +5,7 @@ import { newSlot, slotOf, socketUrl, tokenFrom, TokenKeeper } from "../src/token
 
 const fill = (bytes: Uint8Array<ArrayBuffer>): void => void randomFillSync(bytes);
 
-const PLAIN = { resume: null, since: null, takeover: false };
+const PLAIN = { resume: null, since: null, claim: null };
 
 const refusing = {
   getItem: (): string => {
@@ -46,7 +46,9 @@ test("a connection names the session to come back to, and where in it; or that i
   assert.equal(query({ resume: "k", since: 0 }), "token=t&resume=k&since=0");
   assert.equal(query({ resume: "k" }), "token=t&resume=k");
   assert.equal(query({ since: 7 }), "token=t");
-  assert.equal(query({ takeover: true }), "token=t&takeover=1");
+  assert.equal(query({ claim: "takeover" }), "token=t&takeover=1");
+  assert.equal(query({ claim: "ask" }), "token=t&takeover=1");
+  assert.equal(query({ claim: "force" }), "token=t&takeover=force");
 });
 
 test("a reload of the same frame finds its token, another frame does not", () => {

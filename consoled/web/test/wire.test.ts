@@ -66,7 +66,9 @@ function rig(): {
       },
       greeted: (hello) => log.push(`hello ${hello.name}`),
       joined: (join) => log.push(join.kind === "lost" ? `lost ${join.bytes}` : join.kind),
-      noticed: (text, warning) => log.push(warning ? `warning ${text}` : `notice ${text}`),
+      noticed: ({ text, warning }) => log.push(warning ? `warning ${text}` : `notice ${text}`),
+      companyChanged: ({ writer, observers }) => log.push(`company ${writer} ${observers.join()}`),
+      requested: ({ user, seconds }) => log.push(`requested ${user} ${seconds}`),
       output: (bytes, done, again) => {
         log.push(again ? `again ${bytes.length}` : `output ${bytes.length}`);
         drawn.push(done);
@@ -313,6 +315,56 @@ test("a busy console is told by who has it; the next end is not", () => {
   fresh.opens("consoled.v1");
   fresh.ends(4409, "taken");
   assert.deepEqual(log, ["Ended: taken"]);
+});
+
+test("somebody who watches sends nothing but acknowledgements", () => {
+  const { wire, log, drawn, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  socket.gets(hello({ role: "observer" }));
+  assert.equal(log.at(-1), "Watching, no output yet");
+  wire.send(Uint8Array.of(1));
+  socket.gets(Uint8Array.of(2));
+  drawn[0]?.();
+  assert.deepEqual(socket.sent, ['{"type":"ack","bytes":1}']);
+  assert.equal(log.at(-2), "Watching");
+  const fresh = connect();
+  fresh.opens("consoled.v1");
+  fresh.gets(HELLO);
+  wire.send(Uint8Array.of(1));
+  assert.deepEqual(fresh.sent, [Uint8Array.of(1)]);
+});
+
+test("a console that was asked for is waited for, then opened or refused", () => {
+  for (const granted of [true, false]) {
+    const { wire, log, connect } = rig();
+    const socket = connect();
+    socket.opens("consoled.v1");
+    socket.gets('{"type":"waiting","user":"mia","seconds":10}');
+    wire.send(Uint8Array.of(1));
+    assert.deepEqual(log, ["Asked mia; waiting for the console"]);
+    if (granted) socket.gets(HELLO);
+    else socket.ends(4409, "Somebody else was faster.");
+    assert.equal(log.at(-1), granted ? "Connected, no output yet" : "Ended: Somebody else was faster");
+    assert.deepEqual(socket.sent, []);
+  }
+});
+
+test("who is there and who asks is passed on while the console is open, and it can be handed over", () => {
+  const { wire, log, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  const said = ['{"type":"viewers","writer":"mia","observers":["noa"]}', '{"type":"takeover","user":"noa","seconds":10}'];
+  for (const text of said) socket.gets(text);
+  wire.handOver();
+  assert.deepEqual(log, []);
+  socket.gets(HELLO);
+  log.length = 0;
+  for (const text of said) socket.gets(text);
+  socket.gets('{"type":"waiting","user":"mia","seconds":10}');
+  assert.deepEqual(log, ["company mia noa", "requested noa 10"]);
+  wire.handOver();
+  assert.deepEqual(socket.sent, ['{"type":"handover"}']);
 });
 
 test("an abandoned connection says nothing any more", () => {
