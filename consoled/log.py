@@ -34,6 +34,8 @@ FIELDS = (
     "request_id",
     "session_id",
     "token_id",
+    "role",
+    "holder",
     "user_id",
     "project_id",
     "instance_uuid",

@@ -46,6 +46,10 @@ class Member(Protocol):
     def present(self) -> bool:
         """Whether its viewer is connected."""
 
+    @property
+    def attached(self) -> bool:
+        """Whether its viewer sees the line."""
+
     def admit(self) -> Deferred[None]:
         """Uses its token up, where that is to be done.
 

@@ -208,6 +208,7 @@ class SessionCore:
     waiting: IDelayedCall | None = field(default=None, init=False)
     company: tuple[str | None, list[str]] | None = field(default=None, init=False)
     asked_by: str | None = field(default=None, init=False)
+    asked_until: float = field(default=0.0, init=False)
     early: bytes = field(default=b"", init=False)
     since: float = field(default=0.0, init=False)
     bytes_in: int = field(default=0, init=False)
@@ -223,6 +224,11 @@ class SessionCore:
     def present(self) -> bool:
         """Whether its viewer is connected."""
         return self.viewer is not None
+
+    @property
+    def attached(self) -> bool:
+        """Whether its viewer sees the line."""
+        return self.flow is not None
 
     def warn(self, text: str, until_typing: bool) -> None:
         """A line for the person, if there is one."""
@@ -263,7 +269,7 @@ class SessionCore:
         if self.viewer is None or self.flow is None:
             return
         writer = self.line.writer
-        others = [m for m in self.line.members if m is not writer and m.present]
+        others = [m for m in self.line.members if m is not writer and m.attached]
         company = (
             None if writer is None or not writer.present else _name(writer.holder),
             [_name(member.holder) for member in others],
@@ -372,6 +378,8 @@ class SessionCore:
         viewer.go_straight(self.typed)
         if backlog.data:
             self.send(backlog.data)
+        if self.asked_by is not None:
+            viewer.show_request(self.asked_by, max(0.0, self.asked_until - self.clock.seconds()))
         line.changed()
 
     def _flow(self) -> Gate | Trailing:
@@ -542,6 +550,7 @@ def _confirmed(inputs: SessionInputs, core: SessionCore) -> None:
 @_open.upon(SessionInputs.asked).to(_open)
 def _asked(inputs: SessionInputs, core: SessionCore, user: str | None, seconds: float) -> None:
     core.asked_by = user
+    core.asked_until = core.clock.seconds() + seconds
     core.mark(f"take-over asked by {user}" if user else "take-over given up")
     if core.viewer is not None:
         core.viewer.show_request(user, seconds)

@@ -663,8 +663,13 @@ def test_takeover_with_grace(bench: Bench) -> None:
     given, asker = bench.begin(ASKING, takeover=True)
     assert holder.requests == [("noa", 10.0)]
     assert asker.requests == [("mia", 10.0)]
+    assert holder.company is None  # whoever waits does not see the line yet
     session.typed(b"still mine ")
-    bench.reactor.advance(10)
+    bench.reactor.advance(4)
+    session.viewer_lost()
+    _, holder = bench.begin(resume=holder.greeted[0].resume)
+    assert holder.requests == [("noa", 6.0)]
+    bench.reactor.advance(6)
     assert holder.dismissed == (4410, "noa took the console over.")
     assert asker.sent == b"login: "
     given.typed(b"now mine")
