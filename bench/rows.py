@@ -44,10 +44,15 @@ def fill(url: str, count: int, expired: int) -> None:
     with engine.begin() as connection:
         made = _MAKE[engine.dialect.name]
         connection.execute(text(made), {"count": count, "expired": expired})
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("ANALYZE console_auth_tokens"))
-        # What the rows have left to be written must not disturb what is measured next.
-        connection.execute(text(_SETTLE[engine.dialect.name]))
+    raw = engine.raw_connection()
+    driver = raw.driver_connection
+    assert driver is not None
+    if engine.dialect.name == "postgresql":
+        driver.autocommit = True
+    driver.execute("ANALYZE console_auth_tokens")
+    # What the rows have left to be written must not disturb what is measured next.
+    driver.execute(_SETTLE[engine.dialect.name])
+    raw.close()
     engine.dispose()
 
 

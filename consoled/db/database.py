@@ -34,7 +34,7 @@ ATTEMPTS = 3
 WRITES_TOGETHER = 64
 """Calls that share a COMMIT at most: a few tens of milliseconds of work."""
 
-READS_TOGETHER = 8
+READS_TOGETHER = 32
 """Reads that share a way to the worker at most; the first waits for the last."""
 
 ANSWER_LIMIT = 8.0

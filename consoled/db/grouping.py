@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import update_wrapper
 from itertools import groupby
+from types import CodeType
 from typing import Any, Generic, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -17,16 +19,24 @@ from consoled.interfaces import Worker
 T = TypeVar("T")
 
 
-@frozen(eq=False)
+@define(eq=False, slots=False)
 class Batch(Generic[T]):
     """A function of a connection and one order that can also carry out many orders at once.
 
-    Calls of it that stand next to each other in a group are one call of ``many``.
+    Calls of it that stand next to each other in a group are one call of ``many``. It goes by
+    the name of that one.
 
     :ivar many: the orders' results, as if they were carried out one after the other.
     """
 
     many: Callable[[Connection, Sequence[Any]], list[T]]
+
+    def __attrs_post_init__(self) -> None:
+        update_wrapper(self, self.many)
+
+    @property
+    def __code__(self) -> CodeType:
+        return self.many.__code__
 
     def __call__(self, connection: Connection, order: Any) -> T:
         """One order's result."""

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from consoled.db.clock import epoch_seconds
+from consoled.db.grouping import Batch
 from consoled.db.tables import console_auth_tokens as tokens
 from consoled.db.tables import console_ports, instances
 from consoled.model import ConsoleAuthToken, TokenRecord
@@ -47,11 +48,8 @@ _TOKEN = (
     tokens.c.options,
     (tokens.c.expires - epoch_seconds()).label("left"),
 )
-_is_usable = and_(
-    tokens.c.token_hash == bindparam("hash"),
-    tokens.c.used == false(),
-    tokens.c.expires > epoch_seconds(),
-)
+_is_alive = and_(tokens.c.used == false(), tokens.c.expires > epoch_seconds())
+_is_usable = and_(tokens.c.token_hash == bindparam("hash"), _is_alive)
 # The join is the binding: the console must still have the place, in that generation.
 _FIND = (
     select(*_TOKEN)
@@ -66,7 +64,7 @@ _FIND = (
             console_ports.c.generation == tokens.c.generation,
         ),
     )
-    .where(_is_usable)
+    .where(tokens.c.token_hash.in_(bindparam("hashes", expanding=True)), _is_alive)
 )
 _SPEND = update(tokens).where(_is_usable).values(used=true())
 # A range, because an index serves LIKE in some collations only. No hex digit comes after "f".
@@ -125,10 +123,15 @@ def _row(token: ConsoleAuthToken, ttl: int) -> dict[str, Any]:
     }
 
 
-def find(connection: Connection, token_hash: str) -> ConsoleAuthToken | None:
-    """The token, unless it is unknown, used up, expired, or its console has lost the place."""
-    row = connection.execute(_FIND, {"hash": token_hash}).one_or_none()
-    return None if row is None else _token(row)
+@Batch
+def find(connection: Connection, hashes: Sequence[str]) -> list[ConsoleAuthToken | None]:
+    """The token, unless it is unknown, used up, expired, or its console has lost the place.
+
+    To call it takes one hash, and gives one token or None.
+    """
+    rows = connection.execute(_FIND, {"hashes": list(set(hashes))})
+    found = {row.token_hash: _token(row) for row in rows}
+    return [found.get(token_hash) for token_hash in hashes]
 
 
 def spend(connection: Connection, token_hash: str) -> bool:

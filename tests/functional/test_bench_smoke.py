@@ -1,4 +1,4 @@
-"""The benchmark works: one short run of everything, on the daemon and without a relay."""
+"""The benchmark works: a short run of everything, on the daemon and without a relay."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
+from bench.measurements import QUICK, measurements
+
+DATABASES = ("sqlite", "postgresql")
 ROOT = Path(__file__).resolve().parents[2]
 BOTH = {"consoled", "direct"}
-WANTED = {
+RELAY = {
     "keystroke": BOTH,
     "keystroke_tls": {"consoled"},
     "typing": BOTH,
@@ -21,14 +26,49 @@ WANTED = {
     "opened": BOTH,
     "issued": {"consoled"},
 }
+OF_TOKENS = {
+    "issued_{}_1x4",
+    "checked_{}_1x4",
+    *(f"mixed_{what}_{{}}" for what in ("check", "lag", "issue")),
+    "expiry_rows_{}",
+    *(
+        f"expiry_{what}{rest}_{{}}"
+        for what in ("check", "issue")
+        for rest in ("", "_idle", "_ratio")
+    ),
+}
+TOKENS = {name.format(database): {"consoled"} for database in DATABASES for name in OF_TOKENS}
 
 
-def test_quick_run_gives_every_figure(tmp_path: Path) -> None:
+def _of(*beginnings: str) -> dict[str, set[str]]:
+    return {name: by for name, by in TOKENS.items() if name.startswith(beginnings)}
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "row"),
+    [
+        (
+            [
+                *("keystroke", "keystroke_tls", "typing", "typing_flooded", "bulk", "idle"),
+                *("opened", "issued"),
+            ],
+            RELAY,
+            "keystroke and its echo, p99.9",
+        ),
+        (["tokens"], _of("issued_", "checked_"), "URLs issued, SQLite, a replica, 4 clients"),
+        (["mixed"], _of("mixed_"), "reactor lag at that load, PostgreSQL, p99"),
+        (["expiry"], _of("expiry_"), "check, p99 cleaned / idle, SQLite"),
+    ],
+    ids=["relay", "tokens", "mixed", "expiry"],
+)
+def test_quick_run_gives_every_figure(
+    names: list[str], wanted: dict[str, set[str]], row: str, tmp_path: Path
+) -> None:
     """Each figure has its line of JSON on the output and in the file, a row, and a bar."""
     file = tmp_path / "figures.jsonl"
-    subjects = [f"--subject={name}" for name in sorted(BOTH)]
+    options = [f"--subject={name}" for name in sorted(BOTH)] + [f"--only={name}" for name in names]
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "--quick", *subjects, f"--json={file}"],
+        [sys.executable, "-m", "bench", "--quick", *options, f"--json={file}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -43,9 +83,17 @@ def test_quick_run_gives_every_figure(tmp_path: Path) -> None:
         figures.setdefault(line["figure"], set()).add(line["subject"])
         assert line["low"] <= line["value"] <= line["high"]
         assert line["machine"]["cores"] >= 1
-        if line["unit"] == "µs":
+        if line["unit"] in ("µs", "ms"):
             assert 0 < line["p50"] <= line["p99"] <= line["p99_9"]
-    assert figures == WANTED
+    assert figures == wanted
 
-    assert "keystroke and its echo, p99.9" in done.stdout
+    assert row in done.stdout
     ElementTree.parse(file.with_suffix(".svg"))
+
+
+def test_every_measurement_has_its_short_run() -> None:
+    """None is left out of the runs above."""
+    shown = test_quick_run_gives_every_figure.pytestmark[0].args[1]
+    assert {name for names, _, _ in shown for name in names} == {
+        each.name for each in measurements(QUICK)
+    }

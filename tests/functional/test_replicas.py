@@ -153,8 +153,8 @@ def test_another_user(tmp_path: Path, connection: str) -> None:
         first, second = one_cell.first, one_cell.second
         with viewer(first.ws_url(WEB_1, 0)) as (client, _):
             says(client, b"mine")
-            with viewer(second.ws_url(WEB_1, 0, ADMIN_KEY), takeover=1) as (late, told):
-                assert (told["type"], told["takeover"]) == ("busy", False)
+            with viewer(second.ws_url(WEB_1, 0, ADMIN_KEY)) as (late, told):
+                assert (told["type"], told["takeover"], told["ask"]) == ("busy", False, True)
                 assert close_of(late)[0] == 4409
             client.socket.shutdown(socket.SHUT_RDWR)
         first.wait_for_event("session_lingers")

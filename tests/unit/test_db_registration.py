@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import pytest
 from attrs import define, evolve, field
-from cells import PLACE, instance, memory_database, outcome
-from sqlalchemy import func, select
+from cells import instance, memory_database, outcome
+from sqlalchemy import Connection, event, func, select
 from twisted.internet.defer import Deferred
 
 from consoled.db import tables
 from consoled.db.database import CellDatabase
-from consoled.db.registration import ConsoleRegistrar, look
+from consoled.db.registration import ConsoleRegistrar, look, record_all
 from consoled.errors import Conflict
 from consoled.model import Console, Instance, InstanceState
 
@@ -52,7 +52,8 @@ def register(registrar: ConsoleRegistrar, one: Instance) -> int:
 
 
 def known(database: Counted, one: Instance) -> int | None:
-    return outcome(database.read(look, one, one.consoles[0], PLACE[1], "static"))
+    console = one.consoles[0]
+    return outcome(database.read(look, one, console, console.port, "static"))
 
 
 def leases(database: Counted) -> int:
@@ -92,3 +93,37 @@ def test_a_console_without_a_port(registrar: ConsoleRegistrar) -> None:
     bare = evolve(instance(), consoles=(Console(0, "127.0.0.1", None),))
     with pytest.raises(Conflict, match="has no port now"):
         register(registrar, bare)
+
+
+def test_many_at_once_are_as_one_after_another() -> None:
+    """Known ones, new ones, and one that takes another's place: the generations agree."""
+    second = instance(2, place=("127.0.0.1", 10001))
+    taken = instance(3, place=("127.0.0.1", 10001))
+    order = [instance(1), second, taken, instance(1), second]
+
+    def together(connection: Connection) -> list[int]:
+        places = [(one, one.consoles[0], one.consoles[0].port or 0) for one in order]
+        return record_all(connection, places, "static")
+
+    at_once, in_turn = Counted(), ConsoleRegistrar(Counted(), "static")
+    assert outcome(at_once.run(together)) == [register(in_turn, one) for one in order]
+    assert outcome(at_once.run(together))[0] == 1
+    assert known(at_once, taken) is None
+    assert known(at_once, second) == 5
+
+
+def test_many_known_ones_are_one_look(database: Counted, registrar: ConsoleRegistrar) -> None:
+    """However many tokens are issued together, one statement finds all of their consoles."""
+    order = [instance(number, place=("127.0.0.1", 10000 + number)) for number in range(1, 6)]
+    for one in order:
+        register(registrar, one)
+    statements: list[str] = []
+    event.listen(
+        database.cell.engine,
+        "before_cursor_execute",
+        lambda *said: statements.append(said[2]),
+    )
+    places = [(one, one.consoles[0], one.consoles[0].port or 0) for one in order]
+    found = outcome(database.read(lambda connection: record_all(connection, places, "static")))
+    assert found == [1] * 5
+    assert sum(statement.startswith("SELECT") for statement in statements) == 1

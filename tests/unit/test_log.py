@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from consoled import log
@@ -122,3 +122,21 @@ def test_standard_logging_arrives() -> None:
         (LogLevel.error, "failed"),
     ]
     assert isinstance(events[1]["log_failure"].value, ValueError)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"log_format": "{name} of {count:03d}, {name!r}", "name": "a {brace}", "count": 7},
+        {"log_format": "{name.real} {parts[0]}", "name": 3, "parts": ["x"]},
+        {"log_format": "{now()} is called", "now": lambda: "it"},
+        {"log_format": "{missing} of it"},
+        {"log_format": "an open { brace"},
+        {"log_format": b"bytes of {count}", "count": 1},
+        {"log_format": ""},
+        {},
+    ],
+)
+def test_a_message_is_worded_as_twisted_words_it(fields: dict[str, Any]) -> None:
+    """The short way to a message says the same, also of a format that is wrong."""
+    assert json.loads(log.render(fields))["message"] == formatEvent(fields)
