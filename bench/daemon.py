@@ -20,7 +20,4 @@ if __name__ == "__main__":
     from bench.probe import install
 
     install(Path.cwd() / "probe.port")
-    import os
-
-    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
     run()
