@@ -8,10 +8,12 @@ A console gets its lease row here, in the transaction that makes it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, and_, bindparam, insert, null, select, update
 
 from consoled.db.tables import console_leases, console_ports, port_generations
-from consoled.model import Console
+from consoled.model import SERIAL, Console
 
 _of_console = and_(
     console_ports.c.instance_uuid == bindparam("uuid"),
@@ -38,6 +40,16 @@ _ADVANCE = (
     update(port_generations).where(_at_place).values(generation=port_generations.c.generation + 1)
 )
 _GENERATION = select(port_generations.c.generation).where(_at_place)
+_OWNERS = select(
+    console_ports.c.host,
+    console_ports.c.port,
+    console_ports.c.instance_uuid,
+    console_ports.c.console_type,
+    console_ports.c.port_index,
+).where(
+    console_ports.c.host.in_(bindparam("hosts", expanding=True)),
+    console_ports.c.port.in_(bindparam("some", expanding=True)),
+)
 
 
 def claim(connection: Connection, instance_uuid: str, console: Console, port: int) -> int:
@@ -67,6 +79,26 @@ def claim(connection: Connection, instance_uuid: str, console: Console, port: in
     else:
         connection.execute(_MOVE, {**key, **new})
     return generation
+
+
+def vacate(connection: Connection, places: Sequence[tuple[str, int, str, int]]) -> None:
+    """Ends what was at places before their ports were given to serial consoles.
+
+    Tokens for whatever was there open nothing any more. Nothing changes where the console is
+    recorded there already.
+
+    :param places: host, port, and the instance and index of the console that has it now.
+    """
+    around = {"hosts": list({place[0] for place in places}), "some": [p[1] for p in places]}
+    owners = {
+        (row.host, row.port): (row.instance_uuid, row.console_type, row.port_index)
+        for row in connection.execute(_OWNERS, around)
+    }
+    for host, port, instance_uuid, index in places:
+        own = (instance_uuid, SERIAL, index)
+        if owners.get((host, port), own) != own:
+            _advance(connection, host, port)
+            connection.execute(_DISPLACE, {"at_host": host, "at_port": port})
 
 
 def generation_of(connection: Connection, host: str, port: int) -> int:

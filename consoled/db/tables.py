@@ -98,6 +98,41 @@ port_generations = Table(
 )
 """How often each (host, port) was given to a console. Rows are never deleted or reset."""
 
+port_allocations = Table(
+    "port_allocations",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("instance_uuid", String(36), nullable=False),
+    Column("port_index", Integer, nullable=False),
+    Column("named", Boolean, nullable=False),
+    Column("since", BigInteger),
+    Column("turn", BigInteger, nullable=False),
+    Index(None, "host", "instance_uuid"),
+    **_MARIADB,
+)
+"""Which instance a port of a compute host belongs to, whether it runs or not.
+
+``host`` is the compute host's name: a port number is there once, on whatever address. A row
+lives as long as the domain's XML names the port, so no foreign key ends it. ``named`` says
+that an XML was seen to do so. ``since`` is when the port was reserved, in that ``turn`` of the
+host; null where the XML has been looked at after that.
+"""
+
+port_turns = Table(
+    "port_turns",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("turn", BigInteger, nullable=False),
+    Column("position", Integer, nullable=False),
+    **_MARIADB,
+)
+"""One row a compute host: whoever changes its allocations takes the next turn, and so waits.
+
+``position`` is where the search for a free port goes on: a port that came back is not given
+out at once.
+"""
+
 console_auth_tokens = Table(
     "console_auth_tokens",
     metadata,
@@ -158,6 +193,33 @@ that the session waits for its viewer to come back, and yields to anybody. ``wan
 reason of a requested disconnect, ``wanted_by`` who asks.
 """
 
+console_observers = Table(
+    "console_observers",
+    metadata,
+    Column("instance_uuid", String(36), primary_key=True),
+    Column("console_type", String(32), primary_key=True),
+    Column("port_index", Integer, primary_key=True, autoincrement=False),
+    Column("session_id", String(36), primary_key=True, index=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("user_id", String(255)),
+    Column("project_id", String(255)),
+    Column("since", BigInteger, nullable=False),
+    Column("lingers", Boolean, nullable=False),
+    Column("wanted", String(255)),
+    Column("wanted_by", String(255)),
+    ForeignKeyConstraint(
+        ["instance_uuid", "console_type", "port_index"],
+        ["console_ports.instance_uuid", "console_ports.console_type", "console_ports.port_index"],
+        name="fk_console_observers_console_ports",
+        ondelete="CASCADE",
+    ),
+    **_MARIADB,
+)
+"""Who watches a console; what the columns mean is as in its lease.
+
+A row counts while its epoch is the lease's.
+"""
+
 replicas = Table(
     "replicas",
     metadata,
@@ -206,4 +268,20 @@ recordings = Table(
 
 ``host`` has the file, at ``path`` below its ``state_path``; ``project_id`` is the instance's.
 ``bytes`` and ``digest`` (the last one of the file's hash chain) are known when it has ended.
+"""
+
+replay_tokens = Table(
+    "replay_tokens",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("session_id", String(36), nullable=False),
+    Column("user_id", String(255)),
+    Column("project_id", String(255)),
+    Column("expires", BigInteger, nullable=False, index=True),
+    **_MARIADB,
+)
+"""The rights to play one recording in the page: hashes only, never a clear token.
+
+``user_id`` and ``project_id`` are of whoever asked for it. No foreign key: a token whose
+recording is gone finds nothing.
 """
