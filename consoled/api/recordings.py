@@ -20,6 +20,14 @@ the file.
 
 ``GET /v1/recordings/{recording_id}/content`` 200, or 206 for a ``Range``: the file, asciicast v3.
 
+``POST /v1/recordings/{recording_id}/tokens`` 201, with no body, ``{}``, ``{"token": null}`` or
+``{"token": {}}``::
+
+    {"token": {"id": "2c26b46b68ff", "url": "http://.../replay.html?token=...",
+               "expires_at": "2026-01-01T00:10:00Z", "recording_id": "8c1f..."}}
+
+The URL plays the recording in the page. The clear token is in this answer only.
+
 ``DELETE /v1/recordings/{recording_id}`` 204; 409 while its session goes on.
 """
 
@@ -36,11 +44,12 @@ from twisted.web.server import Request
 
 from consoled.api.exchange import Call
 from consoled.api.routes import Routes, is_uuid
-from consoled.api.schemas import shown
+from consoled.api.schemas import CREATE_REPLAY_TOKEN, shown
 from consoled.api.sending import send_file
 from consoled.api.views import time_view
 from consoled.db.recordings import Wanted
 from consoled.errors import BadRequest
+from consoled.recording.replays import ReplayLinks
 from consoled.recording.store import RecordingStore
 from consoled.recording.values import RecordingRow
 
@@ -55,9 +64,13 @@ _LIMIT = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 
 @frozen
 class RecordingsApi:
-    """Handlers of the routes about recordings."""
+    """Handlers of the routes about recordings.
+
+    :ivar replays: gives out links to the page; None leaves their route away.
+    """
 
     store: RecordingStore
+    replays: ReplayLinks | None = None
 
     def mount(self, routes: Routes) -> None:
         """Adds the routes."""
@@ -66,6 +79,10 @@ class RecordingsApi:
         routes.get(recording, self.show_recording)
         routes.send(recording + "/content", self.send_content)
         routes.delete(recording, self.delete_recording, HTTPStatus.NO_CONTENT)
+        if self.replays is not None:
+            replay = ReplayTokens(self.replays)
+            template = recording + "/tokens"
+            routes.post(template, replay.create, HTTPStatus.CREATED, CREATE_REPLAY_TOKEN)
 
     async def list_recordings(self, call: Call, query: Mapping[str, str]) -> Json:
         """The recordings that the caller may see."""
@@ -94,6 +111,25 @@ class RecordingsApi:
         """Deletes one recording."""
         await self.store.delete(call.caller, recording_id, call.request_id)
         return {}
+
+
+@frozen
+class ReplayTokens:
+    """The handler of the route that gives out links to the page."""
+
+    links: ReplayLinks
+
+    async def create(self, call: Call, recording_id: str) -> Json:
+        """A URL that plays one recording."""
+        issued = await self.links.issue(call.caller, recording_id, call.request_id)
+        return {
+            "token": {
+                "id": issued.token_id,
+                "url": issued.url,
+                "expires_at": time_view(issued.expires),
+                "recording_id": issued.recording.facts.session_id,
+            }
+        }
 
 
 def wanted(query: Mapping[str, str]) -> Wanted:

@@ -1,4 +1,4 @@
-"""The proxy port's website: the page, and the way to its WebSocket."""
+"""The proxy port's website: the pages, and the ways to WebSocket and recordings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from twisted.web.server import NOT_DONE_YET
 from twisted.web.static import File
 
 from consoled.proxy.paths import BadPath, Layout, split_path
+from consoled.proxy.replaying import ReplayContent
 from consoled.proxy.upgrade import UPGRADE_REQUIRED, Upgrades, wants_upgrade
+from consoled.recording.replays import PAGE as REPLAY_PAGE
+from consoled.recording.replays import ReplayLinks
 from consoled.replicas.hops import PATH as HOPS
 from consoled.replicas.hops import TICKET
 
@@ -93,6 +96,20 @@ def security_headers(built_in: bool, frame_ancestors: tuple[str, ...]) -> dict[s
     return headers
 
 
+def policy_of(page: str, policy: str) -> str:
+    """The Content-Security-Policy of one file.
+
+    The player of recordings is WebAssembly, which a policy has to name (docs: decisions/0021).
+    It runs in that page only, which has no console.
+
+    :param page: the file's name.
+    :param policy: what holds for all others.
+    """
+    if page != REPLAY_PAGE:
+        return policy
+    return policy.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
+
+
 @define
 class Public:
     """What of the proxy port SIGHUP may swap.
@@ -111,15 +128,23 @@ class ProxyResource(Resource):
     :param layout: where the page and its WebSockets are.
     :param public: what is served there.
     :param upgrades: takes the WebSockets.
+    :param replays: opens recordings for their page; None has none.
     """
 
     isLeaf = True
 
-    def __init__(self, layout: Layout, public: Public, upgrades: Upgrades) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        public: Public,
+        upgrades: Upgrades,
+        replays: ReplayLinks | None = None,
+    ) -> None:
         super().__init__()
         self._layout = layout
         self._public = public
         self._upgrades = upgrades
+        self._replays = None if replays is None else ReplayContent(replays, self._word)
 
     def render(self, request: IRequest) -> Any:
         """Answers a request of whatever method."""
@@ -151,6 +176,10 @@ class ProxyResource(Resource):
         if request.method not in (b"GET", b"HEAD"):
             request.setHeader("Allow", "GET, HEAD")
             return self._say(request, 405, "Pages are only read here.")
+        if self._replays is not None and self._layout.is_replay(segments):
+            self._log_when_done(request)
+            self._replays.take(request, self._upgrades.client(request))
+            return NOT_DONE_YET
         paths = map(self._public.website.find, self._layout.files(segments))
         path = next(filter(None, paths), None)
         if path is None:
@@ -162,6 +191,8 @@ class ProxyResource(Resource):
         for name, form in _CONDITIONS.items():
             if not form.fullmatch(b",".join(request.requestHeaders.getRawHeaders(name, []))):
                 request.requestHeaders.removeHeader(name)
+        policy = policy_of(path.name, self._public.headers["Content-Security-Policy"])
+        request.setHeader("Content-Security-Policy", policy)
         page = File(str(path))
         page.type = _TYPES.get(path.suffix, "application/octet-stream")
         page.encoding = None
@@ -170,6 +201,9 @@ class ProxyResource(Resource):
 
     def _say(self, request: Any, status: int, sentence: str) -> bytes:
         self._log_when_done(request)
+        return self._word(request, status, sentence)
+
+    def _word(self, request: Any, status: int, sentence: str) -> bytes:
         body = f"{sentence}\n".encode()
         request.setResponseCode(status, UPGRADE_REQUIRED if status == 426 else None)
         request.setHeader("Content-Type", "text/plain; charset=utf-8")

@@ -14,6 +14,7 @@ from consoled.recording.folder import RecordingFolder
 from consoled.recording.keeper import RecordingKeeper
 from consoled.recording.keyfile import read_key
 from consoled.recording.recorder import NoRecorder, Recorder, SessionRecorder
+from consoled.recording.replays import ReplayLinks
 from consoled.recording.store import RecordingStore
 from consoled.recording.writer import RecordingWriter, Rules
 from consoled.service import Part
@@ -31,6 +32,7 @@ class RecordingParts:
 
     recorder: SessionRecorder
     store: RecordingStore
+    replays: ReplayLinks
     parts: Sequence[Part]
 
     @classmethod
@@ -73,7 +75,16 @@ class RecordingParts:
             parts.append(Part(writer.start, active.stop))
             recorder = active
         store = RecordingStore(database, policy, folder, worker, host)
-        return cls(recorder, store, parts)
+        console, tokens = settings.serial_console, settings.consoleauth
+        replays = ReplayLinks(
+            database,
+            store,
+            tokens.token_ttl,
+            tokens.single_use,
+            console.enabled,
+            console.base_url,
+        )
+        return cls(recorder, store, replays, parts)
 
 
 def recording_key(settings: Settings) -> bytes | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from api_client import Answer, ApiClient
+from api_client import BASE_URL, Answer, ApiClient
 from cells import memory_database, outcome
 from recordings import INSTANCE, SESSION, START, Studio, facts, session_id
 
@@ -14,6 +14,7 @@ from consoled.api.sending import span
 from consoled.auth.policy import PolicyEnforcer
 from consoled.db import recordings as rows
 from consoled.db.database import CellDatabase
+from consoled.recording.replays import ReplayLinks
 from consoled.recording.store import RecordingStore
 from consoled.recording.values import Ending
 from consoled.workers import InlineWorker
@@ -54,6 +55,14 @@ def store(database: CellDatabase, studio: Studio) -> RecordingStore:
 def client(store: RecordingStore, key: str | None = "member-key") -> ApiClient:
     """A client whose API has recordings."""
     return ApiClient(key=key, recordings=store)
+
+
+def with_replays(
+    store: RecordingStore, key: str | None = "member-key", enabled: bool = True
+) -> ApiClient:
+    """A client whose API gives out links to the page as well."""
+    links = ReplayLinks(store.database, store, 600, False, enabled, BASE_URL)
+    return ApiClient(key=key, recordings=store, replays=links)
 
 
 def content(
@@ -248,6 +257,44 @@ def test_a_session_that_goes_on(
     answer = client(store, "admin-key").ask("DELETE", f"/v1/recordings/{ABSENT}")
     assert answer.status == 409
     assert studio.file(ABSENT).exists()
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"token": null}', b'{"token": {}}'])
+def test_a_link(store: RecordingStore, body: bytes) -> None:
+    """A URL that plays the recording in the page, in the form of the other tokens."""
+    answer = with_replays(store).post(f"/v1/recordings/{SESSION}/tokens", body)
+    assert answer.status == 201
+    token = answer.json["token"]
+    assert set(token) == {"id", "url", "expires_at", "recording_id"}
+    assert token["recording_id"] == SESSION
+    assert token["url"].startswith("http://127.0.0.1:6083/replay.html?token=")
+    assert len(token["id"]) == 12
+    assert token["expires_at"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "body", "status"),
+    [
+        ("reader-key", SESSION, b"", 403),
+        ("member-key", OTHER, b"", 404),
+        ("member-key", "nonsense", b"", 404),
+        ("member-key", SESSION, b'{"token": {"role": "observer"}}', 400),
+        (None, SESSION, b"", 401),
+    ],
+)
+def test_no_link(
+    store: RecordingStore, key: str | None, name: str, body: bytes, status: int
+) -> None:
+    """Who may not read a recording gets no URL for it."""
+    answer = with_replays(store, key).post(f"/v1/recordings/{name}/tokens", body)
+    assert answer.status == status
+
+
+def test_links_without_a_proxy(store: RecordingStore) -> None:
+    """A cell whose consoles are off has no page: 400, and what to do instead."""
+    answer = with_replays(store, enabled=False).post(f"/v1/recordings/{SESSION}/tokens")
+    assert answer.status == 400
+    assert "download the recording" in answer.message
 
 
 def test_without_recordings() -> None:
