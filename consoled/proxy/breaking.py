@@ -1,0 +1,113 @@
+"""BREAK and SysRq from whoever has the console.
+
+A BREAK makes the next byte of input a SysRq command, for five seconds. So nothing else is on its
+way to the guest when it is sent, and until the key has followed it all other input waits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from consoled import sysrq
+from consoled.errors import BadRequest, ConsoledError
+from consoled.http.waiting import waiting_bytes
+from consoled.proxy.presence import BREAK
+
+if TYPE_CHECKING:
+    from consoled.proxy.session import SessionCore
+
+log = Logger()
+
+HELD = "break"
+"""Why the line's input waits meanwhile."""
+
+
+def offers_break(core: SessionCore) -> bool:
+    """Whether a session's page has something to offer: the driver can, and policy lets its user."""
+    return core.writes and core.breaks is not None and BREAK in core.token.rights
+
+
+def send_break(core: SessionCore, key: str | None) -> None:
+    """Sends what the person wants, or tells them why not.
+
+    :param core: an open session.
+    :param key: of a SysRq; None for a BREAK alone.
+    """
+    reason = _refusal(core, key)
+    if reason is not None:
+        core.warn(reason, until_typing=True)
+        return
+    assert core.breaks is not None
+    line = core.line
+    line.breaking = True
+    line.throttle.hold(HELD)
+
+    def over(failure: Failure | None) -> None:
+        line.breaking = False
+        line.throttle.free(HELD)
+        if failure is not None:
+            log.failure("session {session_id}: BREAK", failure, session_id=core.session_id)
+
+    sent = core.breaks.send_break(core.token.instance_uuid, core.token.index)
+    sent.addCallbacks(lambda _: _sent(core, key), lambda failure: _failed(core, key, failure))
+    sent.addBoth(over)
+
+
+def _refusal(core: SessionCore, key: str | None) -> str | None:
+    """Why it is not sent, for the person."""
+    if core.line.writer is not core:
+        return "You only watch this console: whoever has it can send a BREAK."
+    if core.breaks is None:
+        return "This console takes no BREAK: consoled knows nothing of it but its address."
+    if BREAK not in core.token.rights:
+        return "You may not send a BREAK to this console; an administrator can change that."
+    if key is not None:
+        try:
+            sysrq.check_key(key)
+        except BadRequest as error:
+            return str(error)
+    return _not_now(core)
+
+
+def _not_now(core: SessionCore) -> str | None:
+    """Why it is not sent at this moment, for the person."""
+    line = core.line
+    if line.unproven or not line.console.lease.valid:
+        return "This console takes no input yet, and no BREAK. Try again when it does."
+    if line.breaking:
+        return "A BREAK is on its way already. Try again in a moment."
+    if core.inlet.busy or waiting_bytes(line.console.leg.transport):
+        return (
+            "The guest has not taken yet what was typed or pasted, and would take the next of it "
+            "as a SysRq command. Cancel the paste, or wait for it, and try again."
+        )
+    return None
+
+
+def _sent(core: SessionCore, key: str | None) -> None:
+    line = core.line
+    if key is not None:
+        if line.writer is not core or not line.console.lease.valid:
+            # The console went to somebody else meanwhile: the key is not theirs.
+            key = None
+        else:
+            line.write(key.encode("ascii"))
+    core.mark(sysrq.marker(key))
+    core.audit("break_sent", "sent {what}", what=sysrq.name(key), sysrq=key)
+    core.warn(f"{sysrq.name(key)} was sent.", until_typing=True)
+    if core.stopwatch is not None:
+        core.stopwatch.touch()
+
+
+def _failed(core: SessionCore, key: str | None, failure: Failure) -> None:
+    error = failure.value
+    if isinstance(error, ConsoledError):
+        reason = str(error)
+    else:
+        log.failure("session {session_id}: BREAK", failure, session_id=core.session_id)
+        reason = "The BREAK was not sent: something went wrong inside consoled."
+    core.audit("break_failed", "sent no BREAK: {reason}", reason=reason, sysrq=key)
+    core.warn(reason, until_typing=True)
