@@ -2,6 +2,7 @@
 
 import "@xterm/xterm/css/xterm.css";
 import "./page.css";
+import { breakSections, sysrqSections, type BreakActions } from "./break-menu.js";
 import { copyText, readText } from "./clipboard.js";
 import { editSections, keySections, viewSections, type Actions } from "./commands.js";
 import { companyOf } from "./company.js";
@@ -16,13 +17,17 @@ import { KeyBar } from "./keybar.js";
 import { LinkDialog } from "./link-dialog.js";
 import { Menu } from "./menu.js";
 import { Notices } from "./notices.js";
+import { Pasting } from "./paste.js";
+import { PasteBar } from "./paste-bar.js";
+import { stoppedWords } from "./paste-words.js";
 import { fontSize, PreferenceStore, type Theme } from "./preferences.js";
 import { Redialler } from "./redialler.js";
 import { lostWords, type Join } from "./resume.js";
 import { ResumeKeeper } from "./resume-key.js";
 import { shortcutOf, type Shortcut } from "./shortcuts.js";
-import { NO_TOKEN, type Claim, type Ending, type State } from "./states.js";
+import { NO_TOKEN, plain, type Claim, type Ending, type State } from "./states.js";
 import { installStrictStyles } from "./styles.js";
+import { SysrqDialog } from "./sysrq-dialog.js";
 import { ConsoleTerminal } from "./terminal.js";
 import { ThemeSwitch } from "./theme.js";
 import { newSlot, slotOf, socketUrl, tokenFrom, TokenKeeper } from "./token.js";
@@ -63,15 +68,21 @@ function start(keys: Keys | null): void {
   let state: State = { kind: "connecting" };
   /** Who has the console that the person asks for. */
   let askedOf: Ending | null = null;
+  let guest = "";
+  let breakable = false;
 
   const terminal = new ConsoleTerminal(
     byId("terminal", HTMLElement),
     {
       typed: (text) => {
         notices.typed();
-        wire.send(encodeText(keyBar.apply(text)));
+        pasting.type(encodeText(keyBar.apply(text)));
       },
-      reported: (bytes) => wire.send(bytes),
+      pasted: (paste) => {
+        notices.typed();
+        pasting.paste(paste);
+      },
+      reported: (bytes) => pasting.type(bytes),
       linkChosen: (address) => links.ask(address),
       typedInVain: () => {
         if (watching()) hint.show();
@@ -100,6 +111,8 @@ function start(keys: Keys | null): void {
   const request = new TurnBar({ id: "hand-over", label: "Hand over now", run: () => wire.handOver() }, refocus);
   const company = new CompanyBox(refocus);
   const force = new ForceDialog(() => claimNow("force"), refocus);
+  const pasteBar = new PasteBar(() => pasting.cancel(), refocus);
+  const sysrq = new SysrqDialog((key) => wire.sendBreak(key.key), refocus);
   const hint = new WatchHint();
   const notices = new Notices(refocus);
   const links = new LinkDialog(refocus);
@@ -116,6 +129,8 @@ function start(keys: Keys | null): void {
       if (keys !== null) keys.resume.key = hello.resume;
       redialler.greeted(hello.resume !== null);
       header.name(hello);
+      guest = plain(hello.name, 100);
+      breakable = hello.breaks;
     },
     joined,
     noticed: (notice) => notices.show(notice.text, notice),
@@ -128,7 +143,16 @@ function start(keys: Keys | null): void {
       if (again) terminal.replay(bytes, drawn);
       else terminal.write(bytes, drawn);
     },
+    pasted: ({ bytes, dropped }) => pasting.counted(bytes, dropped),
     withheld: () => held.withheld(),
+  });
+  const pasting = new Pasting(wire, {
+    progressed: (progress) => pasteBar.show(progress),
+    finished: () => pasteBar.hide(),
+    stopped: (progress, why) => {
+      pasteBar.hide();
+      notices.show(stoppedWords(progress, why));
+    },
   });
 
   const redialler = new Redialler(
@@ -199,6 +223,9 @@ function start(keys: Keys | null): void {
     if (next.kind === "waiting") asking.show(next.seconds, (left) => askedWords(next.user, left));
     else asking.hide();
     if (next.kind !== "connected") {
+      breakable = false;
+      sysrq.withdraw();
+      pasting.broken();
       // What is said of the others ends with the connection, and begins anew with the next.
       request.hide();
       company.show(null);
@@ -284,8 +311,27 @@ function start(keys: Keys | null): void {
     },
   };
 
+  const breaks: BreakActions = {
+    get live() {
+      return actions.live;
+    },
+    get allowed() {
+      return breakable;
+    },
+    send: () => wire.sendBreak(null),
+    choose: () => {
+      const [wide, narrow] = [byId("menu-keys", HTMLElement), byId("menu-all", HTMLElement)];
+      const { left, bottom } = (wide.offsetParent === null ? narrow : wide).getBoundingClientRect();
+      menu.openAt({ x: left, y: bottom + 4 }, "SysRq", sysrqSections(breaks));
+    },
+    sendSysrq: (key) => {
+      if (key.danger === undefined) wire.sendBreak(key.key);
+      else sysrq.ask(key, guest);
+    },
+  };
+
   const edit = (): ReturnType<typeof editSections> => editSections(actions, MAC);
-  const keyMenu = (): ReturnType<typeof keySections> => keySections(actions);
+  const keyMenu = (): ReturnType<typeof keySections> => [...keySections(actions), ...breakSections(breaks)];
   const view = (): ReturnType<typeof viewSections> => viewSections(actions);
   menu.attach(byId("menu-edit", HTMLButtonElement), edit);
   menu.attach(byId("menu-keys", HTMLButtonElement), keyMenu);

@@ -15,6 +15,8 @@ export interface Item {
   readonly enabled?: () => boolean;
   /** Whether the menu stays open, for what one does several times. */
   readonly stays?: boolean;
+  /** Whether it opens another menu. */
+  readonly opens?: boolean;
   run(): void;
 }
 
@@ -138,6 +140,7 @@ export class Menu {
     element.tabIndex = -1;
     element.dataset.action = item.action;
     element.setAttribute("role", item.kind === undefined ? "menuitem" : `menuitem${item.kind === "check" ? "checkbox" : "radio"}`);
+    if (item.opens === true) element.setAttribute("aria-haspopup", "menu");
     if (item.spoken !== undefined) element.setAttribute("aria-label", item.spoken);
     const label = document.createElement("span");
     label.textContent = item.label;

@@ -17,6 +17,10 @@ export interface Hello {
   readonly unproven: boolean;
   /** Whether the person only watches: the server drops all input. */
   readonly watches: boolean;
+  /** Whether the server says how far a paste is. */
+  readonly countsPastes: boolean;
+  /** Whether the person may send a BREAK, and the console can take one. */
+  readonly breaks: boolean;
 }
 
 /** A line for the person. */
@@ -69,7 +73,16 @@ export interface Waiting {
   readonly seconds: number;
 }
 
-export type Control = Hello | Notice | Busy | Viewers | Takeover | Waiting;
+export type Control = Hello | Notice | Busy | Viewers | Takeover | Waiting | Pasted;
+
+/** How far the announced paste is. */
+export interface Pasted {
+  readonly type: "pasted";
+  /** Bytes of it that are at the console. */
+  readonly bytes: number;
+  /** Whether the rest of it was dropped. */
+  readonly dropped: boolean;
+}
 
 /** The longest resume key that is kept, in UTF-16 units. */
 const LONGEST_KEY = 512;
@@ -117,6 +130,8 @@ export function parseControl(text: string): Control | null {
     case "takeover":
     case "waiting":
       return { type: message.type, user: textOf(message.user) || null, seconds: duration(message.seconds) };
+    case "pasted":
+      return { type: "pasted", bytes: count(message.bytes), dropped: typeof message.dropped === "number" };
     default:
       return null;
   }
@@ -137,6 +152,21 @@ export function handOver(): string {
   return JSON.stringify({ type: "handover" });
 }
 
+/** The next so many bytes of input are a paste. */
+export function announcePaste(bytes: number): string {
+  return JSON.stringify({ type: "paste", bytes });
+}
+
+/** What is still held back of the paste is to be dropped. */
+export function cancelPaste(): string {
+  return JSON.stringify({ type: "cancel" });
+}
+
+/** A BREAK for the guest, or a SysRq with that key. */
+export function sendBreak(sysrq: string | null): string {
+  return JSON.stringify(sysrq === null ? { type: "break" } : { type: "break", sysrq });
+}
+
 function hello(message: Record<string, unknown>): Hello {
   const instance = isRecord(message.instance) ? message.instance : {};
   const resume = textOf(message.resume);
@@ -150,6 +180,8 @@ function hello(message: Record<string, unknown>): Hello {
     replay: count(message.replay),
     unproven: message.unproven === true,
     watches: message.role === "observer",
+    countsPastes: typeof message.paste_rate === "number",
+    breaks: message.breaks === true,
   };
 }
 

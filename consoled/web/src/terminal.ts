@@ -7,12 +7,15 @@ import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import { GuestClipboard } from "./clipboard.js";
 import { cleanPaste, encodeBinary } from "./encode.js";
+import { pasteOf, SMALL, type Paste } from "./paste.js";
 import type { Colours } from "./theme.js";
 
 /** What the terminal tells the page. */
 export interface TerminalListener {
-  /** Text for the guest: typed, pasted, or the terminal's answer to it. */
+  /** Text for the guest: typed, a small paste, or the terminal's answer to it. */
   typed(text: string): void;
+  /** A large paste for the guest. */
+  pasted(paste: Paste): void;
   /** Bytes for the guest that are not text (old mouse reports). */
   reported(bytes: Uint8Array<ArrayBuffer>): void;
   /** The person activated a link in the guest's output; nothing is opened yet. */
@@ -181,7 +184,13 @@ export class ConsoleTerminal {
   }
 
   paste(text: string): void {
-    this.#term.paste(cleanPaste(text));
+    const clean = cleanPaste(text);
+    if (clean.length <= SMALL) {
+      this.#term.paste(clean);
+      return;
+    }
+    this.#term.scrollToBottom();
+    this.listener.pasted(pasteOf(clean, this.#term.modes.bracketedPasteMode));
   }
 
   selectAll(): void {

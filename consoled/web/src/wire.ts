@@ -4,13 +4,17 @@ import { busyEnding } from "./busy.js";
 import { Credit } from "./flow.js";
 import {
   ack,
+  announcePaste,
+  cancelPaste,
   confirm,
   handOver,
   parseControl,
+  sendBreak,
   type Busy,
   type Control,
   type Hello,
   type Notice,
+  type Pasted,
   type Takeover,
   type Viewers,
 } from "./protocol.js";
@@ -60,6 +64,8 @@ export interface Listener {
    * are scrollback that was shown before.
    */
   output(bytes: Uint8Array, drawn: () => void, again: boolean): void;
+  /** How far the announced paste is. */
+  pasted(progress: Pasted): void;
   /** Input was dropped, because typing is held back. */
   withheld(): void;
 }
@@ -78,6 +84,7 @@ export class Wire {
   #silent = true;
   #held = false;
   #watching = false;
+  #countsPastes = false;
   #busy: Busy | null = null;
   #place: Place | null = null;
   /** Bytes to come that are shown again. */
@@ -102,6 +109,7 @@ export class Wire {
     this.#silent = true;
     this.#held = false;
     this.#watching = false;
+    this.#countsPastes = false;
     this.#busy = null;
     this.#again = 0;
     this.listener.stateChanged({ kind: "connecting" });
@@ -129,6 +137,21 @@ export class Wire {
     }
   }
 
+  /** Whether input goes to the guest now, and the server says how far a paste is. */
+  get counts(): boolean {
+    return this.#phase === "open" && this.#countsPastes && !this.#held && !this.#watching;
+  }
+
+  /** The next so many bytes are a paste; asked only while it {@link counts}. */
+  announce(bytes: number): void {
+    this.#put(announcePaste(bytes));
+  }
+
+  /** What the server still holds back of the paste is dropped; it says how much went. */
+  cancelPaste(): void {
+    if (this.#phase === "open") this.#put(cancelPaste());
+  }
+
   /** The person wants to type although the guest has said nothing yet. */
   confirm(): void {
     if (this.#phase !== "open" || !this.#held) return;
@@ -140,6 +163,11 @@ export class Wire {
   /** The person gives the console to whoever asks for it. */
   handOver(): void {
     if (this.#phase === "open") this.#put(handOver());
+  }
+
+  /** Sends a BREAK, or a SysRq with that key; the server says what has become of it. */
+  sendBreak(sysrq: string | null): void {
+    if (this.#phase === "open" && this.#flowControlled) this.#put(sendBreak(sysrq));
   }
 
   /** Leaves the connection without a word to the listener. */
@@ -206,6 +234,9 @@ export class Wire {
       case "takeover":
         if (this.#phase === "open") this.listener.requested(message);
         return;
+      case "pasted":
+        if (this.#phase === "open") this.listener.pasted(message);
+        return;
       case "waiting":
         if (this.#phase === "greeting") {
           this.listener.stateChanged({ kind: "waiting", user: message.user, seconds: message.seconds });
@@ -215,6 +246,7 @@ export class Wire {
         if (this.#phase !== "greeting") return;
         this.#held = message.unproven;
         this.#watching = message.watches;
+        this.#countsPastes = message.countsPastes;
         this.#again = message.replay;
         this.listener.greeted(message);
         this.#open({ session: message.session, position: message.offset });

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ack, confirm, handOver, parseControl } from "../src/protocol.js";
+import { ack, announcePaste, cancelPaste, confirm, handOver, parseControl } from "../src/protocol.js";
 
-const BARE = { type: "hello", name: "", console: 0, session: "", resume: null, offset: 0, replay: 0, unproven: false, watches: false };
+const BARE = { type: "hello", name: "", console: 0, session: "", resume: null, offset: 0, replay: 0, unproven: false, watches: false, countsPastes: false, breaks: false };
 
 test("a hello names the console, the session and its resume key, and where its output goes on", () => {
-  const text = '{"type":"hello","session":"s","resume":"s.k","role":"writer","instance":{"uuid":"u","name":"web-1"},"console":1,"offset":9,"lost":2,"replay":4,"unproven":true}';
-  assert.deepEqual(parseControl(text), { type: "hello", name: "web-1", console: 1, session: "s", resume: "s.k", offset: 9, replay: 4, unproven: true, watches: false });
+  const text = '{"type":"hello","session":"s","resume":"s.k","role":"writer","instance":{"uuid":"u","name":"web-1"},"console":1,"offset":9,"lost":2,"replay":4,"unproven":true,"paste_rate":11520}';
+  assert.deepEqual(parseControl(text), { type: "hello", name: "web-1", console: 1, session: "s", resume: "s.k", offset: 9, replay: 4, unproven: true, watches: false, countsPastes: true, breaks: false });
 });
 
 test("a hello says whether its person only watches", () => {
@@ -51,6 +51,14 @@ test("who asks, and who was asked, come with the seconds that there are", () => 
   assert.deepEqual(parseControl('{"type":"waiting","user":null,"seconds":9.5}'), { type: "waiting", user: null, seconds: 9.5 });
   assert.deepEqual(parseControl('{"type":"waiting","user":"mia","seconds":1e99}'), { type: "waiting", user: "mia", seconds: 3600 });
   assert.deepEqual(parseControl('{"type":"waiting","user":"mia","seconds":"10"}'), { type: "waiting", user: "mia", seconds: 0 });
+});
+
+test("a paste is announced by its size, and the server says how far it is, or that it is over", () => {
+  assert.deepEqual(JSON.parse(announcePaste(9)), { type: "paste", bytes: 9 });
+  assert.deepEqual(JSON.parse(cancelPaste()), { type: "cancel" });
+  assert.deepEqual(parseControl('{"type":"pasted","bytes":7}'), { type: "pasted", bytes: 7, dropped: false });
+  assert.deepEqual(parseControl('{"type":"pasted","bytes":7,"dropped":0}'), { type: "pasted", bytes: 7, dropped: true });
+  assert.deepEqual(parseControl('{"type":"pasted","bytes":-7,"dropped":"x"}'), { type: "pasted", bytes: 0, dropped: false });
 });
 
 test("handing over carries nothing else", () => {

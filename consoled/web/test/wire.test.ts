@@ -73,6 +73,7 @@ function rig(): {
         log.push(again ? `again ${bytes.length}` : `output ${bytes.length}`);
         drawn.push(done);
       },
+      pasted: ({ bytes, dropped }) => log.push(dropped ? `pasted ${bytes}, no more` : `pasted ${bytes}`),
       withheld: () => log.push("withheld"),
     },
   );
@@ -85,6 +86,22 @@ function rig(): {
   };
   return { wire, sockets, log, drawn, connect };
 }
+
+test("a BREAK goes to an open console, and only where the server knows the word", () => {
+  const { wire, connect } = rig();
+  const socket = connect();
+  socket.opens("consoled.v1");
+  wire.sendBreak(null);
+  assert.deepEqual(socket.sent, []);
+  socket.gets(HELLO);
+  wire.sendBreak(null);
+  wire.sendBreak("h");
+  assert.deepEqual(socket.sent.map((text) => JSON.parse(String(text))), [{ type: "break" }, { type: "break", sysrq: "h" }]);
+  const plain = connect();
+  plain.opens("binary");
+  wire.sendBreak("h");
+  assert.deepEqual(plain.sent, []);
+});
 
 test("it offers consoled.v1 before binary and takes array buffers", () => {
   const { wire, sockets, log } = rig();
@@ -291,6 +308,32 @@ test("while the guest is unproven nothing typed leaves, until the person confirm
   wire.send(Uint8Array.of(2));
   assert.equal(log.at(-1), "Connected, no output yet");
   assert.deepEqual(socket.sent, ['{"type":"confirm"}', Uint8Array.of(2)]);
+});
+
+test("a paste is announced, told of, and cancelled, where the server counts it", () => {
+  const { wire, log, connect } = rig();
+  const socket = connect();
+  assert.equal(wire.counts, false);
+  socket.opens("consoled.v1");
+  socket.gets(hello({ paste_rate: 0 }));
+  assert.equal(wire.counts, true);
+  wire.announce(3);
+  wire.send(Uint8Array.of(1, 2, 3));
+  socket.gets('{"type":"pasted","bytes":2}');
+  wire.cancelPaste();
+  socket.gets('{"type":"pasted","bytes":2,"dropped":0}');
+  assert.deepEqual(socket.sent, ['{"type":"paste","bytes":3}', Uint8Array.of(1, 2, 3), '{"type":"cancel"}']);
+  assert.deepEqual(log.slice(-2), ["pasted 2", "pasted 2, no more"]);
+});
+
+test("no paste is counted by an older server, while typing is held, or for somebody who watches", () => {
+  for (const more of [{}, { paste_rate: 1, unproven: true }, { paste_rate: 1, role: "observer" }]) {
+    const { wire, connect } = rig();
+    const socket = connect();
+    socket.opens("consoled.v1");
+    socket.gets(hello(more));
+    assert.equal(wire.counts, false, JSON.stringify(more));
+  }
 });
 
 test("the guest's first output proves it", () => {

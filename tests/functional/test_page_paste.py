@@ -1,0 +1,240 @@
+"""Large pastes in the page: how far they are, and that they can be cancelled."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from backends import Handler, Recorder, backend
+from chromium import ConsolePage, chromium, console_page
+from playwright.sync_api import expect
+
+from tools.lab.daemon import Daemon, static_daemon
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator
+
+SIZE = 64 * 1024
+CONNECTED = re.compile("^Connected")
+PROGRESS = re.compile(r"^Pasting: (\d+\.\d) of 64\.0 KiB \((\d+) %\)$")
+CANCELLED = re.compile(r"Paste cancelled: (\d+\.\d) of (?:64|256)\.0 KiB were sent\.")
+
+
+def lines(size: int = SIZE) -> str:
+    """Text of that many bytes, each line different, of characters of one to three bytes."""
+    text = "".join(f"{number:05} gęś €\n" for number in range(size // 15 + 1))
+    cut = text.encode()[:size].decode("utf-8", "ignore")
+    return cut + "." * (size - len(cut.encode()))
+
+
+class Deaf:
+    """A console that reads nothing until the test lets it.
+
+    :ivar reads: lets it.
+    """
+
+    def __init__(self) -> None:
+        self.reads = threading.Event()
+        self.typed = Recorder()
+
+    def __call__(self, connection: socket.socket) -> None:
+        """Serves one connection."""
+        self.reads.wait(120)
+        self.typed(connection)
+
+
+class World:
+    """A daemon and one instance, whose console is a backend of ours."""
+
+    def __init__(self, daemon: Daemon, instance: str) -> None:
+        self.daemon = daemon
+        self._instance = instance
+
+    def open(self, page: ConsolePage) -> None:
+        """Opens the console in a page."""
+        page.open(self.daemon.console_url(self._instance))
+        page.expect_state(CONNECTED)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[ConsolePage]:
+    """A fresh page that may read the clipboard, and whose browser console must stay clean."""
+    permissions = ["clipboard-read", "clipboard-write"]
+    with console_page(browser, permissions=permissions) as fresh:
+        yield fresh
+    assert fresh.complaints == []
+
+
+@contextmanager
+def serving(folder: Path, guest: Handler, paste_rate: int | None = None) -> Iterator[World]:
+    """A daemon over that guest."""
+    instance = {"uuid": str(uuid.uuid4()), "name": "web-1", "project_id": "demo", "host": "rack1"}
+    config = {} if paste_rate is None else {"proxy": {"paste_rate": paste_rate}}
+    with backend(guest) as listening:
+        entry = {**instance, "serial": [f"127.0.0.1:{listening.port}"]}
+        with static_daemon(folder, [entry], config) as daemon:
+            yield World(daemon, instance["uuid"])
+
+
+@pytest.fixture
+def typed() -> Recorder:
+    """What a guest that reads everything has got."""
+    return Recorder()
+
+
+@pytest.fixture
+def world(tmp_path: Path, typed: Recorder) -> Iterator[World]:
+    """A world whose guest reads everything, at the default rate."""
+    with serving(tmp_path, typed) as running:
+        yield running
+
+
+def paste(page: ConsolePage, text: str) -> None:
+    """Pastes text by the keyboard, as a person does."""
+    page.page.evaluate("text => navigator.clipboard.writeText(text)", text)
+    page.page.locator("#terminal").click()
+    page.press("Control+Shift+V")
+
+
+def bar(page: ConsolePage) -> Locator:
+    """The line that shows how far a paste is."""
+    return page.page.locator("#paste .notice > span")
+
+
+def cancel(page: ConsolePage) -> Locator:
+    """The button that cancels a paste."""
+    return page.page.get_by_role("button", name="Cancel the paste")
+
+
+def test_progress(world: World, typed: Recorder, page: ConsolePage) -> None:
+    """The bar shows how far it is until all is there, and what is typed meanwhile comes after."""
+    world.open(page)
+    paste(page, lines() + "the end")
+    expect(bar(page)).to_have_text(re.compile("^Pasting: "))
+    gauge = page.page.get_by_role("progressbar", name="Paste")
+    expect(gauge).to_be_visible()
+    spoken = page.page.locator("#paste-spoken")
+    expect(spoken).to_have_attribute("aria-live", "polite")
+    expect(spoken).to_have_text(re.compile(r"\(5\d %\)$"))
+    page.screenshot("paste")
+    page.page.set_viewport_size({"width": 360, "height": 740})
+    expect(cancel(page)).to_be_in_viewport()
+    assert page.page.evaluate("() => document.documentElement.scrollWidth") == 360
+    page.page.keyboard.press("Escape")
+    page.page.keyboard.type("!")
+    got = typed.until(b"!")
+    assert got == (lines() + "the end").replace("\n", "\r").encode() + b"\x1b!"
+    expect(gauge).to_be_hidden()
+    expect(page.page.locator("#notices .notice")).to_have_count(0)
+    expect(page.page.locator(".xterm-helper-textarea")).to_be_focused()
+
+
+def test_cancel(world: World, typed: Recorder, page: ConsolePage) -> None:
+    """Cancel stops at once; the page says how much was sent, and just that has come."""
+    world.open(page)
+    paste(page, lines())
+    expect(bar(page)).to_have_text(PROGRESS)
+    expect(bar(page)).to_have_text(re.compile(r"\([23]\d %\)$"))
+    cancel(page).click()
+    notice = page.page.locator("#notices .notice")
+    expect(notice).to_contain_text(CANCELLED)
+    page.screenshot("paste-cancelled")
+    expect(bar(page)).to_be_hidden()
+    expect(page.page.locator(".xterm-helper-textarea")).to_be_focused()
+    page.page.keyboard.type("!")
+    got = typed.until(b"!")[:-1]
+    assert lines().replace("\n", "\r").startswith(got.decode())
+    said = CANCELLED.search(notice.inner_text())
+    assert said
+    # A character that was cut is finished afterwards.
+    assert abs(len(got) / 1024 - float(said[1])) < 0.06
+    assert 0.2 * SIZE < len(got) < 0.6 * SIZE
+
+
+def test_interrupt(world: World, typed: Recorder, page: ConsolePage) -> None:
+    """Ctrl-C cancels the rest and is not behind it."""
+    world.open(page)
+    paste(page, lines())
+    expect(bar(page)).to_have_text(re.compile(r"\(\d\d %\)$"))
+    page.press("Control+c")
+    got = typed.until(b"\x03")
+    assert 0 < len(got) < 0.6 * SIZE
+    expect(page.page.locator("#notices .notice")).to_contain_text(CANCELLED)
+    page.page.keyboard.type("!")
+    assert typed.until(b"!") == b"!"
+
+
+def test_bracketed(tmp_path: Path, page: ConsolePage) -> None:
+    """A program that asked for it gets the brackets, also around a paste that was cancelled."""
+    typed = Recorder(b"\x1b[?2004hready")
+    with serving(tmp_path, typed) as world:
+        world.open(page)
+        page.expect_text("ready")
+        paste(page, lines(2000))
+        expected = lines(2000).replace("\n", "\r").encode()
+        assert typed.until(b"\x1b[201~") == b"\x1b[200~" + expected + b"\x1b[201~"
+        paste(page, lines())
+        cancel(page).click()
+        page.page.keyboard.type("!")
+        got = typed.until(b"!")
+        assert got.startswith(b"\x1b[200~00000")
+        assert got.endswith(b"\x1b[201~!")
+        assert got.count(b"\x1b") == 2
+        assert got[6:-7].decode() in lines().replace("\n", "\r")
+
+
+def test_a_guest_that_reads_nothing(tmp_path: Path, page: ConsolePage) -> None:
+    """However fast it may go, no more goes than the guest reads, and Cancel works all the same."""
+    guest = Deaf()
+    with serving(tmp_path, guest, paste_rate=0) as world:
+        world.open(page)
+        text = lines(4 * SIZE)
+        paste(page, text)
+        cancel(page).click()
+        notice = page.page.locator("#notices .notice")
+        expect(notice).to_contain_text(CANCELLED)
+        page.screenshot("paste-stalled")
+        said = CANCELLED.search(notice.inner_text())
+        assert said
+        # What the kernels on the way have taken is out of reach.
+        assert 0 < float(said[1]) < 200
+        guest.reads.set()
+        page.page.keyboard.type("!")
+        got = guest.typed.until(b"!")[:-1]
+        assert text.replace("\n", "\r").startswith(got.decode())
+        assert abs(len(got) / 1024 - float(said[1])) < 0.06
+
+
+def test_disconnected(world: World, page: ConsolePage) -> None:
+    """An end of the session drops the rest, and the page says how much was sent."""
+    world.open(page)
+    paste(page, lines())
+    expect(bar(page)).to_have_text(PROGRESS)
+    sessions = world.daemon.request("GET", "/v1/sessions").body["sessions"]
+    world.daemon.request("DELETE", f"/v1/sessions/{sessions[0]['id']}")
+    page.expect_state(re.compile("^Ended"))
+    expect(bar(page)).to_be_hidden()
+    notices = page.page.locator("#notices")
+    expect(notices).to_contain_text(re.compile(r"Paste stopped: \d+\.\d of 64\.0 KiB were sent\."))
+
+
+def test_a_small_paste_shows_nothing(world: World, typed: Recorder, page: ConsolePage) -> None:
+    """A line or two go as if typed."""
+    world.open(page)
+    paste(page, "first\nsecond!")
+    assert typed.until(b"!") == b"first\rsecond!"
+    expect(page.page.locator("#paste .notice")).to_have_count(0)
