@@ -14,10 +14,13 @@ from zope.interface import implementer
 
 from consoled.errors import ConsoleBusy, Unavailable
 from consoled.metrics.instruments import (
+    BEST_EFFORT,
     MALFORMED,
     ORIGIN,
     OTHER,
+    OVERLOAD,
     REPLICA,
+    STRICT,
     TCP,
     VERSION,
     Instruments,
@@ -29,7 +32,7 @@ ENDED, REFUSED = "ended", "refused"
 NO_CODE = "none"
 """The close code of a session whose viewer was gone before it ended."""
 
-_REASONS = {400: MALFORMED, 426: VERSION}
+_REASONS = {400: MALFORMED, 426: VERSION, 503: OVERLOAD}
 
 
 @implementer(ILogObserver)
@@ -54,7 +57,12 @@ class EventCounts:
             "session_disconnected": self._disconnected,
             "handshake_refused": self._handshake_refused,
             "http_refused": self._http_refused,
+            "recording_failed": lambda _: self._not_recorded(STRICT),
+            "recording_suffers": lambda _: self._not_recorded(BEST_EFFORT),
             "token_issued": lambda _: self.instruments.tokens_issued.inc(),
+            "port_range_exhausted": lambda _: self.instruments.ports_exhausted.inc(),
+            "hypervisor_connected": lambda event: self._hypervisor(event, 1),
+            "hypervisor_lost": lambda event: self._hypervisor(event, 0),
         }
 
     def start(self) -> None:
@@ -114,6 +122,13 @@ class EventCounts:
         else:
             reason = _REASONS.get(status, OTHER)
         self.instruments.handshakes_rejected.labels(reason).inc()
+
+    def _not_recorded(self, mode: str) -> None:
+        # Each of the two is said once in a session, and only in its mode.
+        self.instruments.recording_errors.labels(mode).inc()
+
+    def _hypervisor(self, event: LogEvent, up: int) -> None:
+        self.instruments.hypervisor_up.labels(event["hypervisor"]).set(up)
 
     def _http_refused(self, event: LogEvent) -> None:
         self.instruments.http_refused.labels(str(event["status"])).inc()

@@ -35,7 +35,15 @@ VALID, INVALID, UNAVAILABLE, CANCELLED, FAILED = (
 )
 CONNECTED, REFUSED, TIMED_OUT = "connected", "refused", "timed_out"
 IN, OUT = "in", "out"
-MALFORMED, VERSION, ORIGIN, REPLICA, OTHER = "malformed", "version", "origin", "replica", "other"
+MALFORMED, VERSION, ORIGIN, REPLICA, OVERLOAD, OTHER = (
+    "malformed",
+    "version",
+    "origin",
+    "replica",
+    "overload",
+    "other",
+)
+STRICT, BEST_EFFORT = "strict", "best_effort"
 
 _SESSION = (1, 10, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _DIAL = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10)
@@ -109,10 +117,24 @@ class Instruments:
             "WebSocket handshakes that were refused with an HTTP status.",
             "reason",
         )
+        self.recording_errors = self._counter(
+            "recording_errors_total",
+            "Sessions that could not be recorded, wholly or in part.",
+            "mode",
+        )
         self.http_refused = self._counter(
             "http_refused_total",
             "HTTP connections that broke a rule or were too slow, on all listeners.",
             "status",
+        )
+        self.ports_exhausted = self._counter(
+            "port_range_exhausted_total",
+            "Serial ports that got no TCP port, as none of [serial_console] port_range was free.",
+        )
+        self.hypervisor_up = self._gauge(
+            "hypervisor_up",
+            "Whether the hypervisor tells what happens to its domains (1), or is away (0).",
+            "hypervisor",
         )
         self.build_info = self._gauge(
             "build_info", "1, with what is running.", "version", "python", "twisted"
@@ -128,8 +150,10 @@ class Instruments:
             self.relay_bytes.labels(direction)
         for result in (CONNECTED, REFUSED, TIMED_OUT, CANCELLED, FAILED):
             self.backend_connect.labels(result)
-        for reason in (MALFORMED, VERSION, ORIGIN, REPLICA, OTHER):
+        for reason in (MALFORMED, VERSION, ORIGIN, REPLICA, OVERLOAD, OTHER):
             self.handshakes_rejected.labels(reason)
+        for mode in (STRICT, BEST_EFFORT):
+            self.recording_errors.labels(mode)
         self.build_info.labels(__version__, platform.python_version(), twisted.__version__).set(1)
 
     def collect(self) -> Iterator[Metric]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from twisted.internet.tcp import Connection
-from twisted.protocols.tls import TLSMemoryBIOProtocol
-
+from consoled.http.waiting import waiting_bytes
 from consoled.metrics.open_sessions import Reading
 from consoled.proxy.session import SessionCore
 
@@ -30,14 +27,5 @@ def read_session(core: SessionCore) -> Reading:
     waiting = 0 if core.viewer is None else waiting_bytes(core.viewer.transport)
     if core.line.writer is core:
         # What waits for the guest is in the one connection that all on the line share.
-        waiting += waiting_bytes(core.line.console.leg.transport)
+        waiting += waiting_bytes(core.line.console.leg.transport) + core.input_waiting
     return Reading(core.bytes_in, core.bytes_out, core.paused, waiting)
-
-
-def waiting_bytes(transport: Any) -> int:
-    """Bytes that were written to a transport and are not in its socket yet."""
-    if isinstance(transport, TLSMemoryBIOProtocol):
-        return sum(map(len, transport._appSendBuffer)) + waiting_bytes(transport.transport)
-    if isinstance(transport, Connection):
-        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-    return 0

@@ -24,8 +24,23 @@ class SessionBook:
         return max(len(self._sessions), len(self._lines) + len(self._ending), self._connections)
 
     def full(self, most: int) -> bool:
-        """Whether one more session would be over ``most``; its connection has begun already."""
+        """Whether one more session would be over ``most``; its connection has begun already.
+
+        Sessions that wait for their viewer count: each has its line, its socket, its lease.
+        """
         return len(self._sessions) >= most or self._connections > most
+
+    def longest_away(self, but: Line) -> SessionCore | None:
+        """The session that has waited longest for its viewer, of those on other lines.
+
+        :param but: the line on which nobody has to make room.
+        """
+        waiting = (
+            (core.waiting.getTime(), core)
+            for core in self._sessions.values()
+            if core.waiting is not None and core.line is not but
+        )
+        return min(waiting, key=lambda one: one[0], default=(0.0, None))[1]
 
     def add_line(self, line: Line) -> None:
         """A line begins; it leaves by itself when it is gone."""

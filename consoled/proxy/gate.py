@@ -150,31 +150,39 @@ class Gate:
 @implementer(IPushProducer)
 @define(eq=False)
 class InputThrottle:
-    """The producer of the console's transport: a guest that does not read stops the viewer.
+    """The producer of the console's transport: a guest that does not read stops the input.
 
-    The console outlives its viewers, so the one that is stopped changes.
+    The console outlives its viewers, so the one whose input is stopped changes.
     """
 
     _source: Source | None = field(default=None, init=False)
-    _paused: bool = field(default=False, init=False)
+    _reasons: frozenset[str] = field(default=frozenset(), init=False)
 
     def turn_to(self, source: Source | None) -> None:
-        """Another viewer's transport, or nobody's."""
+        """Another viewer's input, or nobody's."""
         self._source = source
-        if self._paused and source is not None:
+        if self._reasons and source is not None:
             source.pauseProducing()
 
-    def pauseProducing(self) -> None:
-        """The console's buffer is full: stop reading from the viewer."""
-        self._paused = True
+    def hold(self, reason: str) -> None:
+        """One more reason to stop."""
+        self._reasons |= {reason}
         if self._source is not None:
             self._source.pauseProducing()
 
+    def free(self, reason: str) -> None:
+        """One reason less."""
+        self._reasons -= {reason}
+        if not self._reasons and self._source is not None:
+            self._source.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """The console's buffer is full."""
+        self.hold("console")
+
     def resumeProducing(self) -> None:
         """The console has room."""
-        self._paused = False
-        if self._source is not None:
-            self._source.resumeProducing()
+        self.free("console")
 
     def stopProducing(self) -> None:
         """The console's transport is gone; the line says so to the session."""

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from consoled.interfaces import Driver
-from consoled.leasing.values import ConsoleKey, Holder
+from consoled.leasing.values import ConsoleKey, Holder, Watcher
 from consoled.model import ConsoleAuthToken
 from consoled.proxy.gate import InputThrottle, Valve
 from consoled.proxy.hangup import why_hung_up
@@ -41,6 +41,10 @@ class Member(Protocol):
     @property
     def holder(self) -> Holder:
         """Whose it is."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is a writer's, not an observer's."""
 
     @property
     def present(self) -> bool:
@@ -91,6 +95,7 @@ class Line:
     :ivar after: the end of the console's line before, which has to come first.
     :ivar valve: holds the guest's output back; there from the opening on.
     :ivar asked: whether somebody has asked for the seat and waits.
+    :ivar breaking: whether a BREAK is on its way to the guest.
     """
 
     key: ConsoleKey
@@ -107,12 +112,14 @@ class Line:
     unproven: bool = field(default=False, init=False)
     after: Deferred[None] | None = field(default=None, init=False)
     asked: bool = field(default=False, init=False)
+    breaking: bool = field(default=False, init=False)
     valve: Valve = field(init=False)
     _console: OpenConsole | None = field(default=None, init=False)
     _opening: Deferred[OpenConsole] | None = field(default=None, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
     _closing: bool = field(default=False, init=False)
     _told: Account | None = field(default=None, init=False)
+    _watchers: tuple[Watcher, ...] = field(default=(), init=False)
 
     @property
     def console(self) -> OpenConsole:
@@ -245,7 +252,8 @@ class Line:
         # It ends for certain: nobody comes to it while the reason is looked for.
         self.over = True
         uuid = self.key.instance_uuid
-        why = Deferred.fromCoroutine(why_hung_up(self.driver, uuid, self.clock))
+        fault = self.console.leg.fault
+        why = Deferred.fromCoroutine(why_hung_up(self.driver, uuid, self.clock, fault))
         why.addCallback(lambda code_and_reason: self.end_all(*code_and_reason))
 
     def _account(self) -> None:
@@ -260,6 +268,14 @@ class Line:
             self._console.leases.note(
                 self._console.lease, account.session_id, account.holder, account.lingers
             )
+        watchers = tuple(
+            Watcher(member.session_id, member.holder, not member.present)
+            for member in self.members
+            if not member.writes
+        )
+        if watchers != self._watchers:
+            self._watchers = watchers
+            self._console.leases.watch(self._console.lease, watchers)
 
 
 def _end_of(former: Deferred[None]) -> Deferred[None]:

@@ -17,6 +17,9 @@ TAKE = "take"
 FORCE = "force"
 """The right of a token to get another user's console at once."""
 
+BREAK = "break"
+"""The right of a token to send BREAK and SysRq to the console that it writes to."""
+
 
 @frozen
 class Busy:

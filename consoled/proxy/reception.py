@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from consoled.errors import ConsoledError, Unavailable
-from consoled.interfaces import Driver, TokenAuthority
+from consoled.interfaces import BreakControl, Driver, TokenAuthority
 from consoled.leasing.values import ConsoleKey
 from consoled.model import ConsoleAuthToken
 from consoled.proxy.book import SessionBook
@@ -34,6 +34,7 @@ from consoled.recording.recorder import NoRecorder, SessionRecorder
 
 log = Logger()
 
+ENDED = 1000
 BUSY = 4409
 YIELDED = 4410
 GRACE = 10.0
@@ -88,6 +89,8 @@ class Reception:
     :ivar stall_timeout: seconds that a stalled viewer may hold the guest.
     :ivar linger: seconds that a session waits for its viewer to come back.
     :ivar recorder: records writers' sessions.
+    :ivar breaks: sends a BREAK to a console, where the driver can.
+    :ivar paste_rate: bytes of input a second that go to a guest; 0 is without limit.
     :ivar wall: the time of day, seconds since the epoch, for people.
     """
 
@@ -102,6 +105,8 @@ class Reception:
     linger: float
     wall: Callable[[], float]
     recorder: SessionRecorder = field(factory=NoRecorder)
+    breaks: BreakControl | None = None
+    paste_rate: float = 0.0
 
     def has(self, arrival: Arrival) -> bool:
         """Whether this replica has the session or console that the viewer wants."""
@@ -180,7 +185,7 @@ class Reception:
         """The seat for the newcomer, at once; what was shown before is not shown to them."""
         former = self._writer(line)
         line.ring.clear()
-        begun = self._begin(viewer, token, arrival, line)
+        begun = self._begin(viewer, token, arrival, line, leaves=1)
         if not isinstance(begun, Farewell):
             former.ended(YIELDED, reason)
         return begun
@@ -272,8 +277,10 @@ class Reception:
         arrival: Arrival,
         line: Line,
         after: Deferred[None] | None = None,
+        *,
+        leaves: int = 0,
     ) -> SessionInputs | Farewell:
-        if self.sessions.full(self.max_sessions):
+        if not self._has_room(line, leaves):
             error = Unavailable("All console sessions are taken. Try again in a moment.")
             return self._farewell(error.close_code, str(error), arrival)
         if not line.members:
@@ -295,9 +302,28 @@ class Reception:
             spent=arrival.spent,
             facts=dict(arrival.facts),
             recorder=self.recorder,
+            breaks=self.breaks,
+            paste_rate=self.paste_rate,
         )
         self.sessions.add(core)
         return begin_session(core, after)
+
+    def _has_room(self, line: Line, leaves: int) -> bool:
+        """Whether one more session is within the limit, if need be in the place of another.
+
+        Whoever is there goes before a session whose viewer may come back: the one that has
+        waited longest for its viewer ends (docs/decisions/0022).
+
+        :param leaves: how many sessions on that line end with the beginning of this one.
+        """
+        if not self.sessions.full(self.max_sessions + leaves):
+            return True
+        away = self.sessions.longest_away(but=line)
+        if away is None:
+            return False
+        away.audit("session_yielded", "gives its place to a newcomer: the daemon is full")
+        away.ended(ENDED, "The daemon was full, and the viewer was away.")
+        return not self.sessions.full(self.max_sessions + leaves)
 
     def _farewell(
         self, code: int, reason: str, arrival: Arrival, found: Busy | None = None

@@ -26,10 +26,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from consoled.errors import ConsoleBusy, ConsoledError
-from consoled.interfaces import TokenAuthority
+from consoled.interfaces import BreakControl, TokenAuthority
 from consoled.leasing.values import Holder
 from consoled.model import ConsoleAuthToken
+from consoled.proxy.breaking import offers_break, send_break
 from consoled.proxy.gate import Gate
+from consoled.proxy.inlet import Inlet
 from consoled.proxy.leg import OpenConsole
 from consoled.proxy.limits import SessionLimits, Stopwatch
 from consoled.proxy.line import Line
@@ -61,6 +63,8 @@ class Greeting:
     :ivar lost: output bytes between what it asked for and ``offset`` that are gone.
     :ivar replay: how many of the next bytes were shown before, to this viewer or another.
     :ivar unproven: whether input is held back until the guest's first byte.
+    :ivar paste_rate: bytes of input a second that go to the guest; 0 is without limit.
+    :ivar breaks: whether the viewer may send a BREAK.
     """
 
     resume: ResumeKey
@@ -70,6 +74,8 @@ class Greeting:
     lost: int
     replay: int
     unproven: bool
+    paste_rate: float
+    breaks: bool
 
 
 class Viewer(Protocol):
@@ -106,6 +112,9 @@ class Viewer(Protocol):
 
     def show_wait(self, user: str | None, seconds: float) -> None:
         """The console was asked of its holder, and is this viewer's then."""
+
+    def show_pasted(self, gone: int, dropped: int | None) -> None:
+        """How much of an announced paste is at the console, and what never comes."""
 
     def dismiss(self, code: int, reason: str, busy: Busy | None = None) -> None:
         """Closes the WebSocket with a plain reason; nothing follows it."""
@@ -145,6 +154,15 @@ class SessionInputs(Protocol):
     def confirmed(self) -> None:
         """The person wants to type although the guest has said nothing yet."""
 
+    def pasting(self, count: int) -> None:
+        """So many bytes of input from here on are a paste, whose way the page wants to know."""
+
+    def cancelled(self) -> None:
+        """The person wants no more of the paste."""
+
+    def break_wanted(self, key: str | None) -> None:
+        """The person wants to send a BREAK, or a SysRq with that key."""
+
     def asked(self, user: str | None, seconds: float) -> None:
         """Somebody asks for the console, or does not ask any more."""
 
@@ -176,8 +194,10 @@ class SessionCore:
     :ivar viewer: its WebSocket; None while the session is away.
     :ivar linger: seconds that it waits for its viewer to come back.
     :ivar began: when it began, seconds since the epoch, for people.
+    :ivar paste_rate: bytes of input a second that go to the guest; 0 is without limit.
     :ivar spent: whether its token has been used up already.
     :ivar recorder: records it, where it is a writer's.
+    :ivar breaks: sends a BREAK to the console, where the driver can.
     :ivar inputs: the machine that this is the core of.
     :ivar over: whether it has ended.
     :ivar gone: fires when it has ended.
@@ -194,9 +214,11 @@ class SessionCore:
     linger: float
     limits: SessionLimits
     began: int
+    paste_rate: float = 0.0
     spent: bool = False
     facts: dict[str, object] = field(factory=dict)
     recorder: SessionRecorder = field(factory=NoRecorder)
+    breaks: BreakControl | None = None
     recording: SessionRecording | None = field(default=None, init=False)
     inputs: SessionInputs = field(init=False)
     gone: Deferred[None] = field(factory=Deferred, init=False)
@@ -204,6 +226,8 @@ class SessionCore:
     resume: ResumeKey | None = field(default=None, init=False)
     entering: Deferred[None] | None = field(default=None, init=False)
     flow: Gate | Trailing | None = field(default=None, init=False)
+    inlet: Inlet = field(init=False)
+    unsent: int = field(default=0, init=False)
     stopwatch: Stopwatch | None = field(default=None, init=False)
     waiting: IDelayedCall | None = field(default=None, init=False)
     company: tuple[str | None, list[str]] | None = field(default=None, init=False)
@@ -284,10 +308,45 @@ class SessionCore:
         """Input, to the guest."""
         if self.line.writer is not self or (self.line.unproven and not self.insists()):
             return
+        if len(data) > self.inlet.at_once:
+            self.inlet.take(data)
+        else:
+            self._deliver(data)
+
+    def let_out(self, data: bytes) -> None:
+        """Input that had to wait, to the guest."""
+        if self.line.writer is self:
+            self._deliver(data)
+
+    def _deliver(self, data: bytes) -> None:
         self.bytes_in += len(data)
         self.line.write(data)
         if self.recording is not None:
             self.recording.input(data)
+
+    def tell_pasted(self, gone: int, dropped: int | None) -> None:
+        """Where an announced paste is, to its page."""
+        if self.viewer is not None:
+            self.viewer.show_pasted(gone, dropped)
+
+    @property
+    def input_waiting(self) -> int:
+        """Bytes of input that wait for their turn."""
+        return self.inlet.waiting if self.writes and self.flow is not None else 0
+
+    def drop_input(self, why: str) -> int:
+        """Input that still waits goes nowhere, and its person is told.
+
+        :param why: what has happened, as a clause.
+        :returns: how many bytes.
+        """
+        dropped = self.inlet.drop() if self.writes and self.flow is not None else 0
+        if dropped:
+            self.audit(
+                "input_dropped", "dropped {bytes_dropped} bytes of input", bytes_dropped=dropped
+            )
+            self.warn(_unsent(dropped, why), until_typing=False)
+        return dropped
 
     def record(self) -> None:
         """Begins the recording of a writer's session."""
@@ -368,18 +427,24 @@ class SessionCore:
                 # A terminal must not answer queries again that were answered when they came.
                 replay=len(backlog.data) if since is None else 0,
                 unproven=line.unproven and self.writes,
+                paste_rate=self.paste_rate,
+                breaks=offers_break(self),
             )
         )
         self.company = None
         self.flow = self._flow()
         viewer.transport.registerProducer(self.flow, True)
         if self.writes:
-            line.throttle.turn_to(viewer.transport)
+            self.inlet = Inlet(viewer.transport, self.clock, self.paste_rate, self)
+            line.throttle.turn_to(self.inlet)
         viewer.go_straight(self.typed)
         if backlog.data:
             self.send(backlog.data)
         if self.asked_by is not None:
             viewer.show_request(self.asked_by, max(0.0, self.asked_until - self.clock.seconds()))
+        if self.unsent:
+            unsent, self.unsent = self.unsent, 0
+            self.warn(_unsent(unsent, "the connection ended"), until_typing=False)
         line.changed()
 
     def _flow(self) -> Gate | Trailing:
@@ -411,6 +476,7 @@ class SessionCore:
 
     def detach(self) -> Viewer | None:
         """The session without its viewer, which is given back."""
+        self.unsent += self.drop_input("the connection ended")
         viewer, self.viewer = self.viewer, None
         self._paused = self.paused
         flow, self.flow = self.flow, None
@@ -418,6 +484,8 @@ class SessionCore:
             self.line.throttle.turn_to(None)
         if flow is not None:
             flow.dismantle()
+            if self.writes:
+                self.inlet.stop()
         if viewer is not None:
             viewer.go_straight(None)
         return viewer
@@ -469,6 +537,10 @@ class SessionCore:
         self.gone.callback(None)
 
 
+def _unsent(count: int, why: str) -> str:
+    return f"{count} bytes of input were not sent to the guest: {why}."
+
+
 def _name(holder: Holder) -> str:
     return holder.user_id or "somebody"
 
@@ -498,8 +570,8 @@ def _start(inputs: SessionInputs, core: SessionCore) -> None:
     core.attach(viewer, None)
     if core.early:
         early, core.early = core.early, b""
-        core.type(early)
         viewer.transport.resumeProducing()
+        core.type(early)
 
 
 @_opening.upon(SessionInputs.typed).to(_opening)
@@ -545,6 +617,23 @@ def _acknowledged(inputs: SessionInputs, core: SessionCore, count: int) -> None:
 @_open.upon(SessionInputs.confirmed).to(_open)
 def _confirmed(inputs: SessionInputs, core: SessionCore) -> None:
     core.prove()
+
+
+@_open.upon(SessionInputs.pasting).to(_open)
+def _pasting(inputs: SessionInputs, core: SessionCore, count: int) -> None:
+    if core.writes:
+        core.inlet.announce(count)
+
+
+@_open.upon(SessionInputs.cancelled).to(_open)
+def _cancelled(inputs: SessionInputs, core: SessionCore) -> None:
+    if core.writes:
+        core.inlet.cancel()
+
+
+@_open.upon(SessionInputs.break_wanted).to(_open)
+def _break_wanted(inputs: SessionInputs, core: SessionCore, key: str | None) -> None:
+    send_break(core, key)
 
 
 @_open.upon(SessionInputs.asked).to(_open)
@@ -642,15 +731,21 @@ for _state, _event in (
     (_opening, SessionInputs.printed),
     (_opening, SessionInputs.acknowledged),
     (_opening, SessionInputs.confirmed),
+    (_opening, SessionInputs.pasting),
+    (_opening, SessionInputs.cancelled),
+    (_opening, SessionInputs.break_wanted),
     (_opening, SessionInputs.asked),
     (_opening, SessionInputs.handed_over),
     (_opening, SessionInputs.stalled),
     (_away, SessionInputs.printed),
+    (_away, SessionInputs.break_wanted),
     (_away, SessionInputs.asked),
     (_away, SessionInputs.handed_over),
     (_away, SessionInputs.typed),
     (_away, SessionInputs.acknowledged),
     (_away, SessionInputs.confirmed),
+    (_away, SessionInputs.pasting),
+    (_away, SessionInputs.cancelled),
     (_away, SessionInputs.viewer_lost),
     (_away, SessionInputs.viewer_left),
     (_away, SessionInputs.stalled),
@@ -658,7 +753,10 @@ for _state, _event in (
     (_closed, SessionInputs.printed),
     (_closed, SessionInputs.acknowledged),
     (_closed, SessionInputs.confirmed),
+    (_closed, SessionInputs.pasting),
+    (_closed, SessionInputs.cancelled),
     (_closed, SessionInputs.opened),
+    (_closed, SessionInputs.break_wanted),
     (_closed, SessionInputs.asked),
     (_closed, SessionInputs.handed_over),
     (_closed, SessionInputs.refused),

@@ -48,7 +48,32 @@ class HandedOver:
     """The person gives the console to whoever asks for it."""
 
 
-Message = bytes | Acknowledged | Confirmed | HandedOver | None
+@frozen
+class Pasting:
+    """So many bytes of input from here on are a paste, whose way the page wants to know.
+
+    :ivar count: bytes.
+    """
+
+    count: int
+
+
+@frozen
+class Cancelled:
+    """The person wants no more of the paste."""
+
+
+@frozen
+class BreakWanted:
+    """The person wants to send a BREAK.
+
+    :ivar sysrq: the key that follows it, or None for a BREAK alone.
+    """
+
+    sysrq: str | None
+
+
+Message = bytes | Acknowledged | Confirmed | HandedOver | Pasting | Cancelled | BreakWanted | None
 """What a frame of the client is: input, a control message, or nothing to us."""
 
 
@@ -125,16 +150,39 @@ class ConsoledV1:
             raise BadMessage("The control message is not JSON.") from None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
             raise BadMessage("A control message is an object with a type.")
-        if message["type"] == "confirm":
-            return Confirmed()
-        if message["type"] == "handover":
-            return HandedOver()
-        if message["type"] != "ack":
-            return None
-        count = message.get("bytes")
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise BadMessage("An ack needs its bytes, a whole number.")
-        return Acknowledged(count)
+        return _meaning(message)
+
+
+_BARE: dict[str, Message] = {
+    "confirm": Confirmed(),
+    "handover": HandedOver(),
+    "cancel": Cancelled(),
+}
+"""The control messages that carry nothing else."""
+
+
+def _meaning(message: dict[str, Any]) -> Message:
+    if message["type"] == "ack":
+        return Acknowledged(_count(message, "An ack"))
+    if message["type"] == "paste":
+        return Pasting(_count(message, "A paste"))
+    if message["type"] == "break":
+        return BreakWanted(_sysrq(message))
+    return _BARE.get(message["type"])
+
+
+def _count(message: dict[str, Any], what: str) -> int:
+    count = message.get("bytes")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise BadMessage(f"{what} needs its bytes, a whole number.")
+    return count
+
+
+def _sysrq(message: dict[str, Any]) -> str | None:
+    key = message.get("sysrq")
+    if key is not None and not isinstance(key, str):
+        raise BadMessage("A break's sysrq is a key, a text.")
+    return key
 
 
 _SPEAKERS: dict[str | None, Subprotocol] = {
@@ -176,6 +224,8 @@ def hello(
     lost: int,
     replay: int,
     unproven: bool,
+    paste_rate: float,
+    breaks: bool = False,
 ) -> bytes:
     """The first control message of ``consoled.v1``: the guest's port is connected.
 
@@ -185,6 +235,8 @@ def hello(
     :param lost: output bytes that the viewer asked for and that are gone.
     :param replay: how many of the next bytes were shown before: their queries are answered.
     :param unproven: whether input is dropped until the guest's first byte, or ``confirm``.
+    :param paste_rate: bytes of input a second that go to the guest; 0 is without limit.
+    :param breaks: whether this viewer may send a BREAK.
     """
     more: dict[str, object] = {}
     if lost:
@@ -193,6 +245,8 @@ def hello(
         more["replay"] = replay
     if unproven:
         more["unproven"] = True
+    if breaks:
+        more["breaks"] = True
     return _message(
         "hello",
         session=session_id,
@@ -201,6 +255,7 @@ def hello(
         instance=instance,
         console=index,
         offset=offset,
+        paste_rate=paste_rate,
         **more,
     )
 
@@ -229,6 +284,15 @@ def takeover(user: str | None, seconds: float) -> bytes:
 def waiting(user: str | None, seconds: float) -> bytes:
     """The console was asked of its holder; this viewer has it in that time at the latest."""
     return _message("waiting", user=user, seconds=seconds)
+
+
+def pasted(count: int, dropped: int | None) -> bytes:
+    """So much of the announced paste is at the console.
+
+    :param dropped: where the paste is over before its end: input bytes that waited and never come.
+    """
+    more = {} if dropped is None else {"dropped": dropped}
+    return _message("pasted", bytes=count, **more)
 
 
 def warning(text: str, *, until_typing: bool = False) -> bytes:

@@ -11,9 +11,9 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
-from attrs import define, evolve
+from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.protocol import Protocol
@@ -39,11 +39,22 @@ from consoled.replicas.hops import Hops
 
 log = Logger()
 
+T = TypeVar("T")
+
 UPGRADE_REQUIRED = b"Upgrade Required"
 """The phrase of 426, which Twisted does not know."""
 
 TOKEN_CHECK_LIMIT = 3.0
 """Seconds for the token check; past it the handshake is completed and closed with 1013."""
+
+HANDSHAKE_DEADLINE = 10.0
+"""Seconds from a handshake to its answer, whatever it waits for; past it the answer is 503."""
+
+RETRY_AFTER = b"1"
+"""Seconds, in a refusal for want of room."""
+
+TOO_MANY = "Too many consoles are being opened at this moment. Try again in a second."
+TOO_LATE = "The console could not be opened in time. Try again in a moment."
 
 
 _OFFSET = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -145,6 +156,7 @@ class Upgrades:
     :ivar trusted: whose X-Forwarded headers count.
     :ivar reception: gives sessions to viewers.
     :ivar hops: takes viewers of consoles that another replica has to that one.
+    :ivar max_handshakes: how many may be on their way at once; further ones get 503.
     """
 
     rules: OriginRules
@@ -155,6 +167,8 @@ class Upgrades:
     hops: Hops
     clock: Any
     sessions: SessionBook
+    max_handshakes: int = 1000
+    _under_way: int = field(default=0, init=False)
 
     def take(self, request: Any, host: str) -> None:
         """Answers a request for a WebSocket, now or later.
@@ -173,9 +187,23 @@ class Upgrades:
         except BadHandshake as error:
             self._answer(request, error.status, str(error))
             return
-        task = Deferred.fromCoroutine(go_on(handshake))
+        if self._under_way >= self.max_handshakes:
+            self._answer(request, 503, TOO_MANY)
+            return
+        self._under_way += 1
+        task = Deferred.fromCoroutine(go_on(handshake)).addBoth(self._done)
+        task.addTimeout(HANDSHAKE_DEADLINE, self.clock)
         request.notifyFinish().addErrback(lambda _: task.cancel())
-        task.addErrback(_log_unforeseen)
+        task.addErrback(self._too_late, request).addErrback(_log_unforeseen)
+
+    def _done(self, outcome: T) -> T:
+        self._under_way -= 1
+        return outcome
+
+    def _too_late(self, failure: Failure, request: Any) -> None:
+        # What was cut short is in front of the hand-over: the request has no answer yet.
+        failure.trap(TimedOut)
+        self._answer(request, 503, TOO_LATE)
 
     async def _upgrade(self, request: Any, host: str, handshake: Handshake) -> None:
         # The hand-over must not happen inside the request's own parsing: what came with the
@@ -279,7 +307,7 @@ class Upgrades:
         self.sessions.connected()
         socket.is_closed.addCallback(lambda _: self.sessions.disconnected())
         adopt(request, socket)
-        socket.dataReceived(handshake.as_request())
+        socket.accept(handshake)
 
     def _answer(self, request: Any, status: int, sentence: str, **facts: object) -> None:
         log.info(
@@ -294,6 +322,8 @@ class Upgrades:
         request.setResponseCode(status, UPGRADE_REQUIRED if status == 426 else None)
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         request.setHeader(b"connection", b"close")
+        if status == 503:
+            request.setHeader(b"retry-after", RETRY_AFTER)
         if status == 426:
             request.setHeader(b"sec-websocket-version", b"13")
         request.write(f"{sentence}\n".encode())

@@ -1,59 +1,77 @@
 """The WebSocket of one viewer: autobahn's protocol as an adapter of a session.
 
 autobahn never sees the client's own request: :mod:`consoled.proxy.upgrade` has
-judged it, and hands over a minimal handshake without the token, which
-autobahn's debug log would print.
+judged it, and the answer is given here. autobahn takes the socket over when it is open.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import autobahn.twisted.websocket
 import autobahn.websocket.protocol
 from attrs import field, frozen
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.protocol import TrafficStats
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
 from consoled import __version__
 from consoled.http.sending import write_now
+from consoled.http.waiting import waiting_bytes
 from consoled.model import OBSERVER
 from consoled.proxy import subprotocol
 from consoled.proxy.presence import Busy
 from consoled.proxy.reception import Farewell
 from consoled.proxy.relay import binary_head, plain_payload
 from consoled.proxy.session import Greeting, SessionInputs
-from consoled.proxy.subprotocol import Acknowledged, BadMessage, Confirmed, HandedOver
+from consoled.proxy.subprotocol import (
+    Acknowledged,
+    BadMessage,
+    BreakWanted,
+    Cancelled,
+    Confirmed,
+    HandedOver,
+    Pasting,
+)
 
 log = Logger()
 
 MESSAGE_LIMIT = 64 * 1024
 ENCODED_PIECE = 30 * 1024
-OPEN_HANDSHAKE_TIMEOUT = 10
 CLOSE_HANDSHAKE_TIMEOUT = 5
 FAILURE_LINGER = 0.5
 """Seconds that a violator has to fetch the reason."""
 REASON_LIMIT = 123
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
+PONG_PATIENCE = 1.0
+"""Seconds between two looks whether a viewer that takes nothing can take a pong."""
 SIP = 512
 """Bytes that autobahn gets at a time: 80 of the smallest frames, 2 ms."""
-OF_THE_HANDSHAKE = (
-    "http_headers",
-    "http_request_data",
-    "http_request_params",
-    "http_response_data",
-    "http_status_line",
+_MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""What the key of a handshake is hashed with (RFC 6455, section 1.3)."""
+FORMATTERS = (
+    (autobahn.websocket.protocol, "pformat"),
+    (autobahn.websocket.protocol, "hltype"),
+    (autobahn.websocket.protocol, "hlval"),
+    (autobahn.twisted.websocket, "hltype"),
+    (autobahn.twisted.websocket, "hlval"),
 )
-"""What autobahn keeps of a handshake, and nobody asks for: memory of each idle session."""
 MEANT = (1000, 1005)
 """Close codes of a viewer that is done; any other way to go may be an accident."""
 
 
 Begin = Callable[["ConsoleSocket"], "SessionInputs | Farewell"]
 """Starts the session of a socket that has just opened."""
+
+
+def _unformatted(*_: object) -> str:
+    return ""
 
 
 def cut_reason(reason: str) -> bytes:
@@ -68,10 +86,14 @@ class ConsoleSocket(WebSocketServerProtocol):
     :param chosen: the subprotocol to speak, or None.
     """
 
+    websocket_version = 13
+    _pinged: bytes | None = None
+
     def __init__(self, begin: Begin, chosen: str | None) -> None:
         super().__init__()
+        # Of two sets of a transport's details nobody reads either.
+        vars(self)["_transport_details"] = None
         self._begin: Begin | None = begin
-        self._chosen = chosen
         self._speaker = subprotocol.speaker(chosen)
         self._session: SessionInputs | None = None
         self._straight: Callable[[bytes], None] | None = None
@@ -130,20 +152,37 @@ class ConsoleSocket(WebSocketServerProtocol):
             self._dataReceived(rest)
         super().connectionLost(reason)
 
-    def onConnect(self, request: Any) -> str | None:
-        """The subprotocol; everything else has been judged."""
-        return self._chosen
+    def connectionMade(self) -> None:
+        """As autobahn's, without the transport's details and a debug line, which nobody reads."""
+        transport: Any = self.transport
+        transport.setTcpNoDelay(True)
+        self._connectionMade()
+        # Counts that nobody reads: one book for all takes a kilobyte off each idle session.
+        self.trafficStats = self.factory.traffic
+
+    def accept(self, handshake: Handshake) -> None:
+        """Answers a handshake that has been judged; the socket is open.
+
+        autobahn would parse a request for it, and keep its parts.
+        """
+        write_now(self.transport, handshake.answer)
+        vars(self).update(state=self.STATE_OPEN, inside_message=False, current_frame=None)
+        pings = self.factory.pings
+        if pings.interval:
+            self.autoPingPendingCall = self.factory._batched_timer.call_later(
+                pings.interval, self._sendAutoPing
+            )
+        self.onOpen()
 
     def onOpen(self) -> None:
         """Starts the session, or says why there is none."""
-        for name in OF_THE_HANDSHAKE:
-            vars(self).pop(name, None)
         socket: Any = self.transport
         while isinstance(socket, ProtocolWrapper):
             socket = socket.transport
         socket.bufferSize = SIP
         # For sends in chops, which there are none of: an empty deque takes most of a kilobyte.
         vars(self)["send_queue"] = ()
+        vars(self).pop("is_open", None)
         self._guard(self._open)
 
     def _open(self) -> None:
@@ -173,8 +212,46 @@ class ConsoleSocket(WebSocketServerProtocol):
             self._session.confirmed()
         elif isinstance(message, HandedOver):
             self._session.handed_over()
+        elif isinstance(message, BreakWanted):
+            self._session.break_wanted(message.sysrq)
+        elif isinstance(message, Pasting):
+            self._session.pasting(message.count)
+        elif isinstance(message, Cancelled):
+            self._session.cancelled()
         elif message:
             self._session.typed(message)
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        """A piece of a frame joins those before it.
+
+        autobahn keeps a list: of bytes that come one by one it takes forty times their size.
+        """
+        if not self.failedByMe:
+            _join(self.frame_data, payload)
+
+    def onMessageFrame(self, payload: Any) -> None:
+        """A fragment joins those before it, as above."""
+        if not self.failedByMe:
+            _join(self.message_data, b"".join(payload))
+
+    def onPing(self, payload: bytes) -> None:
+        """Answers, as long as the viewer takes the answers.
+
+        While it does not, the newest ping alone waits for its answer (RFC 6455, section
+        5.5.3): of a flood of them nothing gathers here.
+        """
+        if self._pinged is not None:
+            self._pinged = payload
+        elif waiting_bytes(self.transport):
+            self._pinged = payload
+            self.factory.reactor.callLater(PONG_PATIENCE, self._answer_ping)
+        else:
+            self.sendPong(payload)
+
+    def _answer_ping(self) -> None:
+        payload, self._pinged = self._pinged, None
+        if payload is not None and self.state == self.STATE_OPEN:
+            self.onPing(payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The socket is gone."""
@@ -218,6 +295,8 @@ class ConsoleSocket(WebSocketServerProtocol):
                 lost=greeting.lost,
                 replay=greeting.replay,
                 unproven=greeting.unproven,
+                paste_rate=greeting.paste_rate,
+                breaks=greeting.breaks,
             )
             self.sendMessage(hello, isBinary=False)
 
@@ -236,6 +315,10 @@ class ConsoleSocket(WebSocketServerProtocol):
     def show_wait(self, user: str | None, seconds: float) -> None:
         """Tells a page that it has the console in a while."""
         self._tell(subprotocol.waiting(user, seconds))
+
+    def show_pasted(self, gone: int, dropped: int | None) -> None:
+        """Tells a page how much of its paste is at the console."""
+        self._tell(subprotocol.pasted(gone, dropped))
 
     def _tell(self, message: bytes) -> None:
         if self._speaker.controls and not self._dismissed:
@@ -281,6 +364,16 @@ class ConsoleSocket(WebSocketServerProtocol):
         self.dismiss(INTERNAL_ERROR, "Something went wrong inside consoled.")
 
 
+def _join(kept: list[Any], piece: bytes) -> None:
+    """Appends to the one piece of a list; what comes in one piece stays as it is."""
+    if not kept:
+        kept.append(piece)
+        return
+    if isinstance(kept[0], bytes):
+        kept[0] = bytearray(kept[0])
+    kept[0] += piece
+
+
 def _told(busy: Busy) -> bytes:
     since = busy.since and datetime.fromtimestamp(busy.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return subprotocol.busy(
@@ -307,8 +400,9 @@ class ConsoleSocketFactory(WebSocketServerFactory):
 
     def __init__(self, reactor: Any, pings: PingRules) -> None:
         super().__init__(server=f"consoled/{__version__}", reactor=reactor)
-        # autobahn formats all its options for a debug line of each connection: half its cost.
-        setattr(autobahn.websocket.protocol, "pformat", repr)  # noqa: B010  # not typed
+        # autobahn formats names and values for debug lines that are not written.
+        for module, name in FORMATTERS:
+            setattr(module, name, _unformatted)
         self.setProtocolOptions(
             # Origins are judged before the hand-over; the handshake here has none.
             allowedOrigins=["*"],
@@ -317,7 +411,8 @@ class ConsoleSocketFactory(WebSocketServerFactory):
             failByDrop=False,
             maxFramePayloadSize=MESSAGE_LIMIT,
             maxMessagePayloadSize=MESSAGE_LIMIT,
-            openHandshakeTimeout=OPEN_HANDSHAKE_TIMEOUT,
+            # The handshake is answered as soon as there is a socket.
+            openHandshakeTimeout=0,
             closeHandshakeTimeout=CLOSE_HANDSHAKE_TIMEOUT,
             autoPingInterval=pings.interval,
             autoPingTimeout=pings.timeout,
@@ -328,9 +423,16 @@ class ConsoleSocketFactory(WebSocketServerFactory):
             serveFlashSocketPolicy=False,
         )
         options = {name: getattr(self, name) for name in ConsoleSocket.CONFIG_ATTRS}
-        # autobahn copies its options into each connection whose class has none of that name.
-        fixed = {name: value for name, value in options.items() if not callable(value)}
-        self._kind: type[ConsoleSocket] = type("ConsoleSocket", (ConsoleSocket,), fixed)
+        # autobahn copies its options into each connection: here their class has them.
+        fixed: dict[str, Any] = {
+            name: staticmethod(value) if callable(value) else value
+            for name, value in options.items()
+        }
+        self._kind: type[ConsoleSocket] = type(
+            "ConsoleSocket", (ConsoleSocket,), {**fixed, "CONFIG_ATTRS": ()}
+        )
+        self.traffic = TrafficStats()
+        self.pings = pings
 
     def socket(self, begin: Begin, chosen: str | None) -> ConsoleSocket:
         """A socket for a request that has been judged."""
@@ -341,7 +443,7 @@ class ConsoleSocketFactory(WebSocketServerFactory):
 
 @frozen
 class Handshake:
-    """What of the client's request autobahn needs to answer it.
+    """What of the client's request its answer needs.
 
     :ivar key: the Sec-WebSocket-Key.
     :ivar chosen: the subprotocol to speak, or None.
@@ -350,16 +452,19 @@ class Handshake:
     key: bytes
     chosen: str | None = field(default=None)
 
-    def as_request(self) -> bytes:
-        """A minimal request with the same answer."""
-        lines = [
-            b"GET / HTTP/1.1",
-            b"Host: consoled",
-            b"Upgrade: websocket",
-            b"Connection: Upgrade",
-            b"Sec-WebSocket-Version: 13",
-            b"Sec-WebSocket-Key: " + self.key,
-        ]
-        if self.chosen is not None:
-            lines.append(b"Sec-WebSocket-Protocol: " + self.chosen.encode("ascii"))
-        return b"\r\n".join(lines) + b"\r\n\r\n"
+    @property
+    def answer(self) -> bytes:
+        """The response that opens the WebSocket (RFC 6455, section 4.2.2)."""
+        hashed = hashlib.sha1(self.key + _MAGIC, usedforsecurity=False).digest()
+        protocol = b"" if self.chosen is None else _PROTOCOL % self.chosen.encode("ascii")
+        return _ANSWER % (protocol, base64.b64encode(hashed))
+
+
+_PROTOCOL = b"Sec-WebSocket-Protocol: %s\r\n"
+_ANSWER = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"Server: consoled/%s\r\n"
+    b"Upgrade: WebSocket\r\n"
+    b"Connection: Upgrade\r\n"
+    b"%%sSec-WebSocket-Accept: %%s\r\n\r\n"
+) % __version__.encode("ascii")

@@ -76,7 +76,8 @@ def test_f9_a_forced_disconnect_hands_over_a_clean_port(tmp_path: Path, url: str
                 new.prints(port.greeting(2))
                 new.says(b"b")
         assert port.overlaps == 0
-        assert port.received[0] in (b"", b"a" * 4096)
+        # What still waited for its turn went nowhere.
+        assert set(port.received[0]) <= set(b"a")
         assert port.received[1:] == [b"b"]
 
 

@@ -308,24 +308,30 @@ def test_the_thread(tmp_path: Path) -> None:
 
 
 KILLED = """
-import sys, time
+import sys, threading
 from pathlib import Path
 from consoled.recording.folder import RecordingFolder
 from consoled.recording.values import Facts
 from consoled.recording.writer import *
+class Held(Silent):
+    def __init__(self):
+        self.free = threading.Event()
+        self.free.set()
+    def recording_lags(self, lags):
+        self.free.clear() if lags else self.free.set()
+
 writer = RecordingWriter(RecordingFolder(Path(sys.argv[1])), Rules(), lambda call: call())
 writer.start()
+held = Held()
 facts = Facts(sys.argv[2], sys.argv[2], "web-1", None, None, 0, "node1", 1)
-recording = Recording(facts, True, Silent(), print, writer)
+recording = Recording(facts, True, held, print, writer)
 number = 0
 while True:
-    if not recording.held:
-        recording.output(b"line %d \\xe2\\x82\\xac \\xff\\r\\n" % number)
-        number += 1
-        if number % 1000 == 0:
-            print(number, flush=True)
-    else:
-        time.sleep(0.001)
+    held.free.wait()
+    recording.output(b"line %d \\xe2\\x82\\xac \\xff\\r\\n" % number)
+    number += 1
+    if number % 1000 == 0:
+        print(number, flush=True)
 """
 
 
