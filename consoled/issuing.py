@@ -31,7 +31,7 @@ from consoled.errors import (
 from consoled.interfaces import Driver, Policy, SessionDirectory, TokenAuthority
 from consoled.leasing.values import Holder, LeaseRow
 from consoled.model import SERIAL, WRITER, Caller, Console, ConsoleAuthToken, Instance
-from consoled.proxy.presence import FORCE, SEE_HOLDER, TAKE
+from consoled.proxy.presence import BREAK, FORCE, SEE_HOLDER, TAKE
 
 log = Logger()
 
@@ -40,6 +40,7 @@ RIGHTS: Mapping[Rule, str] = MappingProxyType(
         Rule.SESSIONS_LIST: SEE_HOLDER,
         Rule.SESSIONS_TAKE: TAKE,
         Rule.SESSIONS_FORCE: FORCE,
+        Rule.CONSOLES_BREAK: BREAK,
     }
 )
 """The rules that are judged when a token is issued, and the token's right by each.
@@ -49,7 +50,7 @@ decided here (docs: decisions/0014).
 """
 
 WATCHING: Mapping[Rule, str] = MappingProxyType({Rule.SESSIONS_LIST: SEE_HOLDER})
-"""Those of them that are of use to an observer, who takes no console from anybody."""
+"""Those of them that are of use to an observer, who takes nothing and sends nothing."""
 
 
 @frozen
@@ -146,6 +147,22 @@ class ConsoleIssuer:
         """
         return Deferred.fromCoroutine(self._issue(caller, uuid, index, request_id, role))
 
+    def check_open(self, instance: Instance) -> None:
+        """Nothing, where the instance has consoles that can be used now.
+
+        :raises consoled.errors.ConsoleDisabled: consoles are off in this cell.
+        :raises consoled.errors.InstanceNotRunning: it has no live ports now.
+        """
+        if not self.enabled:
+            raise ConsoleDisabled(
+                "Serial consoles are disabled in this cell; "
+                "its operator can enable them with [serial_console] enabled."
+            )
+        if not instance.state.live:
+            raise InstanceNotRunning(
+                f"Instance {instance.uuid} is {instance.state.value}; start it, then ask again."
+            )
+
     async def _visible(self, caller: Caller, uuid: str, rule: Rule) -> Instance:
         return (await self._judged(caller, uuid, rule))[0]
 
@@ -211,15 +228,7 @@ class ConsoleIssuer:
         rule = Rule.TOKENS_CREATE if writes else Rule.TOKENS_OBSERVE
         of_use = RIGHTS if writes else WATCHING
         instance, allowed = await self._judged(caller, uuid, rule, of_use)
-        if not self.enabled:
-            raise ConsoleDisabled(
-                "Serial consoles are disabled in this cell; "
-                "its operator can enable them with [serial_console] enabled."
-            )
-        if not instance.state.live:
-            raise InstanceNotRunning(
-                f"Instance {uuid} is {instance.state.value}; start it, then ask again."
-            )
+        self.check_open(instance)
         held: Sequence[LeaseRow] = ()
         outsiders: Collection[int] = ()
         if index is None:

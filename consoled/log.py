@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii
+from math import isfinite
 from typing import Any
 
 from twisted.logger import (
@@ -40,6 +42,7 @@ FIELDS = (
     "project_id",
     "instance_uuid",
     "index",
+    "sysrq",
     "src",
     "origin",
     "method",
@@ -50,6 +53,7 @@ FIELDS = (
     "reason",
     "bytes_in",
     "bytes_out",
+    "bytes_dropped",
     "paused_s",
     "duration_s",
 )
@@ -80,7 +84,15 @@ def _render(event: LogEvent, mask: Callable[[str], str]) -> str:
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
         line["traceback"] = mask(failure.getTraceback())
-    return json.dumps(line, ensure_ascii=True)
+    return "{" + ", ".join([f'"{name}": {_json(value)}' for name, value in line.items()]) + "}"
+
+
+def _json(value: object) -> str:
+    """As :func:`json.dumps` writes it; for most values there is a shorter way."""
+    if isinstance(value, str):
+        return encode_basestring_ascii(value)
+    plain = type(value) is int or (type(value) is float and isfinite(value))
+    return repr(value) if plain else json.dumps(value)
 
 
 def _message(event: LogEvent) -> str:

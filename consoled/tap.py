@@ -110,7 +110,7 @@ def makeService(options: Options) -> IService:
 
     No thread is started and no connection stays open here: twistd may fork after it.
     """
-    # Late, because Klein installs a reactor when it is imported.
+    # Late: twistd's own options choose the reactor.
     from twisted.internet import reactor
 
     from consoled.composition import compose, make_state_folder

@@ -9,27 +9,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import cast
+from functools import partial
 
-from klein import Klein
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 
+from consoled.api.breaks import BreaksApi
+from consoled.api.domains import DomainsApi
 from consoled.api.exchange import Exchange, attach, exchange_of, global_request_id
 from consoled.api.faults import FaultHandler
+from consoled.api.matching import RouteTable
 from consoled.api.native import NativeApi
 from consoled.api.nova import NovaApi
 from consoled.api.recordings import RecordingsApi
-from consoled.api.requests import check_target
 from consoled.api.routes import Routes
 from consoled.api.sessions import SessionsApi
 from consoled.api.tokens import TokensApi
+from consoled.breaking import ConsoleBreaker
+from consoled.compute.libvirt.configuring import DomainConfigurator
 from consoled.http.listen import peer_address
 from consoled.http.requestid import REQUEST_ID_HEADER, new_request_id
 from consoled.interfaces import Identity
 from consoled.issuing import ConsoleIssuer
+from consoled.recording.replays import ReplayLinks
 from consoled.recording.store import RecordingStore
 from consoled.revoking import TokenRegister
 
@@ -47,6 +52,9 @@ def make_api(
     source: Callable[[Request], str] | None = None,
     seconds: Callable[[], float] = time.monotonic,
     recordings: RecordingStore | None = None,
+    replays: ReplayLinks | None = None,
+    breaker: ConsoleBreaker | None = None,
+    domains: DomainConfigurator | None = None,
 ) -> IResource:
     """The whole API, to be the root of a site.
 
@@ -57,22 +65,23 @@ def make_api(
     :param source: a request's client address for the log; by default the peer's.
     :param seconds: a clock that does not step.
     :param recordings: what was recorded; None leaves its routes away.
+    :param replays: gives out links that play it; None leaves their route away.
+    :param breaker: sends BREAK; None leaves its route away.
+    :param domains: configures domains; None where the driver has none.
     """
     faults = FaultHandler(challenge)
-    app = Klein()
-    # A redirect would carry the Host header of whoever asks into a Location.
-    app.url_map.strict_slashes = True
-    app.url_map.merge_slashes = False
-    app.url_map.redirect_defaults = False
-    app.handle_errors(Exception)(lambda r, failure: faults.answer(cast(Request, r), failure))
-    routes = Routes(app, identity)
+    table = RouteTable()
+    routes = Routes(table, identity)
     NovaApi(issuer).mount(routes)
     NativeApi(issuer).mount(routes)
     SessionsApi(issuer).mount(routes)
+    DomainsApi(issuer, domains).mount(routes)
     TokensApi(register).mount(routes)
     if recordings is not None:
-        RecordingsApi(recordings).mount(routes)
-    return ApiResource(app.resource(), faults, source or peer, seconds)
+        RecordingsApi(recordings, replays).mount(routes)
+    if breaker is not None:
+        BreaksApi(breaker).mount(routes)
+    return ApiResource(table, faults, source or peer, seconds)
 
 
 def peer(request: Request) -> str:
@@ -81,29 +90,28 @@ def peer(request: Request) -> str:
 
 
 class ApiResource(Resource):
-    """Gives a request its exchange, then hands it to the routes.
+    """Gives a request its exchange, then hands it to its route.
 
-    :param routes: Klein's resource.
-    :param faults: answers what fails before a route is found.
+    :param faults: answers what fails.
     """
 
     isLeaf = True
 
     def __init__(
         self,
-        routes: IResource,
+        table: RouteTable,
         faults: FaultHandler,
         source: Callable[[Request], str],
         seconds: Callable[[], float],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web leaves it untyped
-        self._routes = routes
+        self._table = table
         self._faults = faults
         self._source = source
         self._seconds = seconds
 
-    def render(self, request: Request) -> bytes | int:
-        """Answers, now or later."""
+    def render(self, request: Request) -> int:
+        """Answers, now or later; a client that goes away ends what is done for it."""
         exchange = Exchange(
             request_id=getattr(request, "request_id", None) or new_request_id(),
             global_request_id=global_request_id(request.getHeader(REQUEST_ID_HEADER)),
@@ -112,21 +120,33 @@ class ApiResource(Resource):
         )
         attach(request, exchange)
         request.setHeader(REQUEST_ID_HEADER, exchange.request_id)
-        request.setHeader("Content-Type", "application/json")
-        request.setHeader("Cache-Control", "no-store")
-        request.setHeader("X-Content-Type-Options", "nosniff")
-        request.notifyFinish().addBoth(self._finished, request)
-        try:
-            check_target(request)
-            later: int = self._routes.render(request)
-            return later
-        except Exception:
-            # Klein reads Host and method before its own error handling begins.
-            return self._faults.answer(request, Failure())
+        request.setHeader(b"Content-Type", b"application/json")
+        request.setHeader(b"Cache-Control", b"no-store")
+        request.setHeader(b"X-Content-Type-Options", b"nosniff")
+        finished = request.notifyFinish().addBoth(self._finished, request)
+        answering = Deferred.fromCoroutine(self._answer(request, exchange))
+        answering.addErrback(partial(log.failure, "Unhandled Error writing response"))
+        finished.addErrback(lambda _: answering.cancel())
+        return NOT_DONE_YET
 
-    def _finished(self, outcome: Failure | None, request: Request) -> None:
+    async def _answer(self, request: Request, exchange: Exchange) -> None:
+        try:
+            route, values = self._table.find(request.method, request.postpath or ())
+            body = await route.endpoint(request, **values)
+        except Exception:
+            failure = Failure()
+            if exchange.abandoned:
+                if not failure.check(CancelledError):
+                    log.failure("Unhandled Error Processing Request.", failure)
+                return
+            body = self._faults.answer(request, failure)
+        if not exchange.abandoned:
+            request.write(body)
+            request.finish()
+
+    def _finished(self, outcome: Failure | None, request: Request) -> Failure | None:
         exchange = exchange_of(request)
-        gone = outcome is not None
+        gone = exchange.abandoned = outcome is not None
         caller = exchange.caller
         log.emit(
             LogLevel.warn if request.code >= 500 and not gone else LogLevel.info,
@@ -142,3 +162,4 @@ class ApiResource(Resource):
             project_id=caller and caller.project_id,
             src=exchange.src,
         )
+        return outcome

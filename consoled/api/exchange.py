@@ -23,6 +23,7 @@ class Exchange:
     :ivar started: in seconds of the API's clock.
     :ivar route: the template that matched, e.g. ``/v1/servers/{server_id}``.
     :ivar caller: who sent it, once that is known.
+    :ivar abandoned: whether the client went away before the answer.
     """
 
     request_id: str
@@ -31,6 +32,7 @@ class Exchange:
     started: float
     route: str | None = None
     caller: Caller | None = None
+    abandoned: bool = False
 
 
 @frozen
@@ -47,12 +49,12 @@ class Call:
 
 def attach(request: Request, exchange: Exchange) -> None:
     """Ties them together; :func:`exchange_of` gives the exchange back."""
-    request.setComponent(Exchange, exchange)
+    cast(Any, request).exchange = exchange
 
 
 def exchange_of(request: Request) -> Exchange:
     """The exchange that a request belongs to."""
-    return cast(Exchange, request.getComponent(Exchange))
+    return cast(Exchange, cast(Any, request).exchange)
 
 
 def global_request_id(sent: str | None) -> str | None:

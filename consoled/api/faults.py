@@ -3,8 +3,8 @@
 ``{"itemNotFound": {"code": 404, "message": "Instance ... could not be found."}}``
 
 The one place where an error becomes a status: what consoled raises on purpose
-(consoled.errors) says its own; what the router raises is translated; anything
-else is a 500 with a constant text, and its traceback goes to the log only.
+(consoled.errors) says its own; anything else is a 500 with a constant text, and its
+traceback goes to the log only.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from attrs import frozen
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
-from werkzeug import exceptions as routing
 
 from consoled.api.exchange import exchange_of
-from consoled.api.requests import no_such_route
-from consoled.errors import BadRequest, ConsoledError, MethodNotAllowed, Unauthorized
+from consoled.api.matching import OtherMethod
+from consoled.errors import ConsoledError, Unauthorized
 
 log = Logger()
 
@@ -60,7 +59,7 @@ def encode(value: Mapping[str, Any]) -> bytes:
 def finish(request: Request, status: int, body: bytes) -> bytes:
     """Sets status and length; gives the body back for the renderer to send."""
     request.setResponseCode(status)
-    request.setHeader("Content-Length", str(len(body)))
+    request.setHeader(b"Content-Length", b"%d" % len(body))
     return body
 
 
@@ -76,16 +75,10 @@ class FaultHandler:
     def answer(self, request: Request, failure: Failure) -> bytes:
         """The body of the answer; the headers are set on the request."""
         error = failure.value
-        if isinstance(error, routing.MethodNotAllowed):
-            allowed = ", ".join(sorted({"OPTIONS", *(error.valid_methods or ())}))
-            request.setHeader("Allow", allowed)
+        if isinstance(error, OtherMethod):
+            request.setHeader("Allow", error.allowed)
             if request.method == b"OPTIONS":
                 return no_content(request)
-            error = MethodNotAllowed(f"This route does not know this method; it knows {allowed}.")
-        elif isinstance(error, routing.NotFound):
-            error = no_such_route()
-        elif isinstance(error, routing.HTTPException):
-            error = BadRequest("The request's target or Host cannot be understood.")
         if not isinstance(error, ConsoledError) or error.status == 500:
             return _unexpected(request, failure)
         if isinstance(error, Unauthorized):

@@ -37,7 +37,6 @@ and a console ``host`` and ``port``, where it listens.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -45,17 +44,14 @@ from typing import Any
 from attrs import frozen
 
 from consoled.api.exchange import Call
-from consoled.api.routes import Routes, instance_id
+from consoled.api.routes import Routes, console_index, instance_id
 from consoled.api.schemas import CREATE_TOKEN
 from consoled.api.views import time_view
 from consoled.auth.policy import Rule
-from consoled.errors import NotFound
 from consoled.issuing import ConsoleIssuer, IssuedConsole
 from consoled.model import WRITER, Console, Instance
 
 Json = Mapping[str, Any]
-
-_INDEX = re.compile(r"0|[1-9][0-9]{0,4}")
 
 
 @frozen
@@ -105,10 +101,7 @@ class NativeApi:
 
     async def create_token(self, call: Call, server_id: str, index: str) -> Json:
         """A URL for the console of that index."""
-        uuid = instance_id(server_id)
-        if not _INDEX.fullmatch(index):
-            raise NotFound("There is no such console; a console's index is a number from 0 on.")
-        return await self._issue(call, uuid, int(index))
+        return await self._issue(call, instance_id(server_id), console_index(index))
 
     async def create_token_of_next(self, call: Call, server_id: str) -> Json:
         """A URL for the console that the issuer chooses."""

@@ -1,4 +1,4 @@
-"""Reading a request: its target, its body.
+"""Reading a request's body.
 
 A body is JSON text in UTF-8, at most 64 KiB of it. ``Content-Type`` may be
 absent (curl users forget it; the credential is a header, so no browser form
@@ -15,43 +15,12 @@ from typing import Any, NoReturn
 from twisted.web.server import Request
 
 from consoled.api.schemas import shown
-from consoled.errors import BadRequest, NotFound, PayloadTooLarge, UnsupportedMediaType
+from consoled.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 
 BODY_LIMIT = 64 * 1024
 DEPTH_LIMIT = 16
 
-_METHOD = re.compile(rb"[A-Z]{1,16}")
 _CHARSET = re.compile(r'charset="?utf-?8"?', re.IGNORECASE)
-
-
-def check_target(request: Request) -> None:
-    """Refuses targets that another server would read as another path.
-
-    twisted.web decodes each segment and Klein joins them again, so ``%2F``
-    would pass as ``/`` and ``//`` vanish.
-
-    :raises consoled.errors.BadRequest: the method or the Host is not a name.
-    :raises consoled.errors.NotFound: no route can have this path.
-    """
-    if not _METHOD.fullmatch(request.method):
-        raise BadRequest("The request's method is not one of HTTP.")
-    if not request.getRequestHostname().isascii():
-        raise BadRequest("The Host header is not a host name.")
-    if not all(map(_is_plain, request.postpath or ())):
-        raise no_such_route()
-
-
-def _is_plain(segment: bytes) -> bool:
-    try:
-        text = segment.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return text.isprintable() and text not in ("", ".", "..") and not {"/", "\\"} & set(text)
-
-
-def no_such_route() -> NotFound:
-    """The answer to every path that is nobody's."""
-    return NotFound("There is no such route; the API starts at /v1/servers.")
 
 
 def read_json(request: Request) -> Any:

@@ -11,18 +11,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from attrs import evolve, frozen
-from klein import Klein
+from attrs import frozen
 from twisted.web.server import Request
 
 from consoled.api.exchange import Call, exchange_of
 from consoled.api.faults import encode, finish, no_content
+from consoled.api.matching import Route, RouteTable
 from consoled.api.requests import read_json
-from consoled.api.schemas import Schema, check, shown
+from consoled.api.schemas import Schema, Shape, shown
 from consoled.errors import BadRequest, NotFound
 from consoled.interfaces import Identity
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,4}")
 
 Handler = Callable[..., Awaitable[Mapping[str, Any]]]
 Sender = Callable[..., Awaitable[bytes]]
@@ -30,12 +31,12 @@ Sender = Callable[..., Awaitable[bytes]]
 
 @frozen
 class Routes:
-    """Adds routes to a Klein application.
+    """Adds routes to a table.
 
     :ivar identity: says who sends a request, before its body is looked at.
     """
 
-    app: Klein
+    table: RouteTable
     identity: Identity
 
     def get(self, template: str, handler: Handler) -> None:
@@ -89,12 +90,10 @@ class Routes:
     def _add(
         self, method: str, template: str, handler: Handler, status: int, schema: Schema | None
     ) -> None:
+        shape = None if schema is None else Shape(schema)
+
         async def endpoint(request: Request, **values: str) -> bytes:
-            call = await self._call(request, template)
-            if schema is not None:
-                body = read_json(request)
-                check(body, schema)
-                call = evolve(call, body=body)
+            call = await self._call(request, template, shape)
             result = await handler(call, **values)
             if status == HTTPStatus.NO_CONTENT:
                 return no_content(request)
@@ -102,16 +101,19 @@ class Routes:
 
         self._route(method, template, endpoint)
 
-    async def _call(self, request: Request, template: str) -> Call:
+    async def _call(self, request: Request, template: str, shape: Shape | None = None) -> Call:
         exchange = exchange_of(request)
         exchange.route = template
         caller = await self.identity.authenticate(request.requestHeaders)
         exchange.caller = caller
-        return Call(exchange.request_id, caller)
+        if shape is None:
+            return Call(exchange.request_id, caller)
+        body = read_json(request)
+        shape.check(body)
+        return Call(exchange.request_id, caller, body)
 
     def _route(self, method: str, template: str, endpoint: Sender) -> None:
-        rule = template.replace("{", "<").replace("}", ">")
-        self.app.route(rule, methods=[method], endpoint=f"{method} {template}")(endpoint)
+        self.table.add(Route(method, template, endpoint))
 
 
 def query_of(request: Request) -> dict[str, str]:
@@ -133,6 +135,16 @@ def query_of(request: Request) -> dict[str, str]:
 def is_uuid(text: str) -> bool:
     """Whether this is a UUID in the canonical form, the only one that is looked up."""
     return _UUID.fullmatch(text) is not None
+
+
+def console_index(text: str) -> int:
+    """The index of a console in a path.
+
+    :raises consoled.errors.NotFound: it is not a number, so no console has it.
+    """
+    if not _INDEX.fullmatch(text):
+        raise NotFound("There is no such console; a console's index is a number from 0 on.")
+    return int(text)
 
 
 def instance_id(server_id: str) -> str:

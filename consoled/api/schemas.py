@@ -7,10 +7,10 @@ letter by letter; the native route has the same with its own name, and a role in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError, best_match
 
 from consoled.errors import BadRequest
 from consoled.model import OBSERVER, WRITER
@@ -38,6 +38,27 @@ GET_SERIAL_CONSOLE = _one_member("serial_console", {})
 CREATE_TOKEN = _one_member("token", {"role": {"enum": [WRITER, OBSERVER]}})
 """``POST .../tokens``."""
 
+CREATE_REPLAY_TOKEN = _one_member("token", {})
+"""``POST /v1/recordings/{recording_id}/tokens``."""
+
+SEND_BREAK: Schema = {
+    "type": "object",
+    "properties": {"sysrq": {"type": ["string", "null"]}},
+    "additionalProperties": False,
+}
+"""``POST .../break``; which keys there are is told by :mod:`consoled.sysrq`."""
+
+CONFIGURE_CONSOLES = _one_member(
+    "consoles",
+    {
+        "ports": {"type": "integer"},
+        "image_properties": {"type": "object"},
+        **{name: {"type": "boolean"} for name in ("log", "tls", "force", "dry_run")},
+    },
+)
+"""``POST /v1/servers/{server_id}/consoles``; how many ports there can be is told by
+:mod:`consoled.compute.port_count`."""
+
 _TYPES = {
     dict: "an object",
     list: "an array",
@@ -47,30 +68,54 @@ _TYPES = {
     float: "a number",
     type(None): "null",
 }
-_NAMES = {"object": "an object", "null": "null"}
+_NAMES = {
+    "object": "an object",
+    "string": "a string",
+    "integer": "a whole number",
+    "boolean": "a boolean",
+    "null": "null",
+}
+
+
+class Shape:
+    """A schema, ready to be compared with many bodies."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._validator = Draft202012Validator(schema)
+        self._empty_fits = self._validator.is_valid({})
+
+    def check(self, body: object) -> None:
+        """Nothing, where the body fits.
+
+        :param body: decoded JSON.
+        :raises consoled.errors.BadRequest: which field is wrong, and how.
+        """
+        if self._empty_fits and body == {}:
+            return  # As nearly all are.
+        error = best_match(self._validator.iter_errors(body))
+        if error is not None:
+            raise _refusal(error)
 
 
 def check(body: object, schema: Schema) -> None:
-    """Nothing, where the body fits.
+    """As :meth:`Shape.check`, once."""
+    Shape(schema).check(body)
 
-    :param body: decoded JSON.
-    :raises consoled.errors.BadRequest: which field is wrong, and how.
-    """
-    error = best_match(Draft202012Validator(schema).iter_errors(body))
-    if error is None:
-        return
+
+def _refusal(error: ValidationError) -> BadRequest:
     # The words are ours: jsonschema's quote the whole value, however long.
     where = ".".join(str(part) for part in error.absolute_path) or "The body"
+    schema: Any = error.schema
     if error.validator == "additionalProperties":
-        known = error.schema["properties"]
-        unknown = min(name for name in error.instance if name not in known)
+        known = schema["properties"]
+        unknown = min(name for name in cast(Any, error.instance) if name not in known)
         there = f"it may hold {', '.join(map(shown, known))}" if known else "it must be empty"
-        raise BadRequest(f"{where} has the unknown member {shown(unknown)}; {there}.")
+        return BadRequest(f"{where} has the unknown member {shown(unknown)}; {there}.")
     if error.validator == "enum":
-        raise BadRequest(f"{where} must be {' or '.join(map(shown, error.schema['enum']))}.")
-    wanted = error.schema["type"]
+        return BadRequest(f"{where} must be {' or '.join(map(shown, schema['enum']))}.")
+    wanted = schema["type"]
     names = [wanted] if isinstance(wanted, str) else wanted
-    raise BadRequest(
+    return BadRequest(
         f"{where} must be {' or '.join(_NAMES[name] for name in names)}, "
         f"not {_TYPES[type(error.instance)]}."
     )

@@ -4,12 +4,12 @@
 
     {"sessions": [{"id": "8c1f...", "server_id": "2f9e...", "console_index": 0,
                    "console_type": "serial", "user_id": "mia", "project_id": "demo",
-                   "since": "2026-01-01T00:00:00Z", "state": "open"}]}
+                   "role": "writer", "since": "2026-01-01T00:00:00Z", "state": "open"}]}
 
 ``state`` is ``open``, or ``lingering`` while the session waits for its viewer to come back:
-then it yields to anybody who asks for the console. They are the sessions on the instances
-that the caller may see; for admins all of the cell. The id opens nothing; it only names the
-session.
+then it yields to anybody who asks for the console. ``role`` is ``writer`` or ``observer``; of
+observers a console may have several. They are the sessions on the instances that the caller
+may see; for admins all of the cell. The id opens nothing; it only names the session.
 
 ``DELETE /v1/sessions/{session_id}`` and ``DELETE /v1/servers/{server_id}/sessions``
 202::
@@ -55,7 +55,7 @@ class SessionsApi:
 
     async def list_sessions(self, call: Call) -> Json:
         """The sessions that the caller may see, by instance and console."""
-        rows = await self.issuer.directory.sessions()
+        rows = await self.issuer.directory.company()
         uuids = {row.key.instance_uuid for row in rows}
         visible = await self.issuer.visible_among(call.caller, uuids, Rule.SESSIONS_LIST)
         seen = [row for row in rows if row.key.instance_uuid in visible]
@@ -67,7 +67,7 @@ class SessionsApi:
         absent = NotFound("There is no such session; it may have ended already.")
         if not is_uuid(session_id):
             raise absent
-        rows = await self.issuer.directory.sessions(session_id=session_id)
+        rows = await self.issuer.directory.company(session_id=session_id)
         if not rows:
             raise absent
         await self.issuer.visible(call.caller, rows[0].key.instance_uuid, Rule.SESSIONS_DELETE)
@@ -94,6 +94,7 @@ def session_view(row: LeaseRow) -> Json:
         "console_type": row.key.console_type,
         "user_id": row.holder.user_id,
         "project_id": row.holder.project_id,
+        "role": row.role,
         "since": row.since and time_view(row.since),
         "state": "lingering" if row.lingers else "open",
     }

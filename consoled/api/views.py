@@ -10,4 +10,4 @@ def time_view(seconds: int) -> str:
 
     :param seconds: since the epoch.
     """
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[: -len("+00:00")] + "Z"

@@ -18,11 +18,12 @@ from sqlalchemy import Connection, Engine
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
+from consoled.db.deadlines import Deadlines
 from consoled.db.engine import for_reading
 from consoled.db.faults import Meaning, meaning
 from consoled.db.grouping import Batch, Call, Lane, Outcome, Success, results
+from consoled.db.kept import KeptConnections
 from consoled.errors import Unavailable
 from consoled.interfaces import Database, Worker
 
@@ -69,15 +70,20 @@ class CellDatabase:
     readers: int = 1
     spare: int = 0
     clock: IReactorTime | None = None
-    _reading: Engine = field(init=False)
+    _connections: KeptConnections = field(init=False)
+    _reading: KeptConnections = field(init=False)
     _writes: Lane = field(init=False)
     _reads: Lane = field(init=False)
+    _deadlines: Deadlines | None = field(default=None, init=False)
     _log: Logger = field(factory=Logger, init=False)
     _away: bool = field(default=False, init=False)
     _finished: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._reading = for_reading(self.engine)
+        self._connections = KeptConnections(self.engine)
+        self._reading = KeptConnections(for_reading(self.engine))
+        if self.clock is not None:
+            self._deadlines = Deadlines(self.clock, ANSWER_LIMIT, lambda: Unavailable(AWAY))
         self._writes = Lane(
             self.worker, partial(self._carry, False), self.writers, self.spare, WRITES_TOGETHER
         )
@@ -117,9 +123,13 @@ class CellDatabase:
             await self._writes.idle()
             await self._reads.idle()
         self._finished = True
+        if self._deadlines is not None:
+            self._deadlines.stop()
 
     def stop(self) -> None:
         """Closes the connections; called when the workers run nothing any more."""
+        self._connections.close()
+        self._reading.close()
         self.engine.dispose()
 
     def _send(
@@ -127,10 +137,10 @@ class CellDatabase:
     ) -> Deferred[T]:
         if self._finished:
             return fail(Unavailable(STOPPED))
-        answer = lane.send(fn, args, urgent=urgent)
-        if self.clock is not None:
-            answer.addTimeout(ANSWER_LIMIT, self.clock, _overdue)
-        return answer
+        call = lane.send(fn, args, urgent=urgent)
+        if self._deadlines is not None:
+            self._deadlines.watch(call)
+        return call.answer
 
     def _carry(self, reads: bool, calls: list[Call]) -> list[Outcome]:
         """The outcomes of a group, in its order; runs in a worker."""
@@ -193,8 +203,7 @@ class CellDatabase:
 
     @contextmanager
     def _transaction(self, reads: bool) -> Iterator[Connection]:
-        engine = self._reading if reads else self.engine
-        with engine.connect() as connection, connection.begin():
+        with (self._reading if reads else self._connections).transaction() as connection:
             yield connection
         if self._away:
             self._away = False
@@ -206,10 +215,6 @@ class CellDatabase:
             self._away = True
             cause = " ".join(str(getattr(error, "orig", None) or error).split())
             self._log.error("the database is away: {cause}", cause=cause)
-
-
-def _overdue(_outcome: object, _limit: float) -> Failure:
-    return Failure(Unavailable(AWAY))
 
 
 @frozen

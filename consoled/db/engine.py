@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from consoled.db import direct
 from consoled.errors import ConfigError
 
 READ = "consoled_read"
@@ -90,8 +91,9 @@ def make_engine(
 def for_reading(engine: Engine) -> Engine:
     """The same engine, with the same connections, for transactions that do not write.
 
-    PostgreSQL's default gives each statement a view of its own, in a transaction as without
-    one; so a read there does without BEGIN and COMMIT, two of its four ways to the server.
+    Each statement has a view of its own on the servers, in a transaction as without one; so a
+    read does without BEGIN and COMMIT where that saves something: two of its four ways to
+    PostgreSQL, and in SQLite more than its work.
     """
     if engine.dialect.name == "postgresql":
         return engine.execution_options(isolation_level="AUTOCOMMIT", **{READ: True})
@@ -177,8 +179,8 @@ def _sqlite_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        reads = connection.get_execution_options().get(READ, False)
-        connection.exec_driver_sql("BEGIN DEFERRED" if reads else "BEGIN IMMEDIATE")
+        if not connection.get_execution_options().get(READ, False):
+            direct.run(connection, "BEGIN IMMEDIATE")
 
     return engine
 

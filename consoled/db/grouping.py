@@ -47,12 +47,28 @@ class Batch(Generic[T]):
 class Call:
     """One function that wants a connection.
 
-    :ivar answer: fires with its result, on the reactor thread.
+    :ivar queue: where it waits, while it does.
+    :ivar answer: fires with its result, on the reactor thread. Cancelling takes a call back
+        that still waits; one that is on its way is carried out, and nobody hears of it.
     """
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
-    answer: Deferred[Any]
+    queue: deque[Call]
+    answer: Deferred[Any] = field(init=False)
+
+    @answer.default
+    def _not_yet(self) -> Deferred[Any]:
+        return Deferred(lambda _: self._take_back())
+
+    def give_up(self, error: Exception) -> None:
+        """Answers with the error instead of a result; as cancelling does otherwise."""
+        self._take_back()
+        self.answer.errback(error)
+
+    def _take_back(self) -> None:
+        if self in self.queue:
+            self.queue.remove(self)
 
     def __call__(self, connection: Connection) -> Any:
         """Its result, in whatever transaction that connection is in."""
@@ -106,27 +122,16 @@ class Lane:
     _under_way: int = field(default=0, init=False)
     _idle: list[Deferred[None]] = field(factory=list, init=False)
 
-    def send(
-        self, fn: Callable[..., T], args: tuple[Any, ...], *, urgent: bool = False
-    ) -> Deferred[T]:
-        """The result of ``fn(connection, *args)``.
-
-        Cancelling takes a call back that still waits; one that is on its way is carried out,
-        and nobody hears of it.
+    def send(self, fn: Callable[..., Any], args: tuple[Any, ...], *, urgent: bool = False) -> Call:
+        """Asks for ``fn(connection, *args)``.
 
         :param urgent: it goes before all that are not, and in no group with them.
         """
         queue = self._urgent if urgent else self._waiting
-
-        def take_back(_: Deferred[T]) -> None:
-            if call in queue:
-                queue.remove(call)
-
-        answer: Deferred[T] = Deferred(take_back)
-        call = Call(fn, args, answer)
+        call = Call(fn, args, queue)
         queue.append(call)
         self._go()
-        return answer
+        return call
 
     @property
     def is_idle(self) -> bool:
@@ -160,7 +165,7 @@ class Lane:
             outcomes = [broken for _ in group]
         for call, outcome in zip(group, outcomes, strict=True):
             if call.answer.called:
-                continue  # It was cancelled.
+                continue  # It was cancelled, or given up.
             if isinstance(outcome, Success):
                 call.answer.callback(outcome.value)
             else:

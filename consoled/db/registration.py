@@ -6,35 +6,50 @@ kept elsewhere, so nobody has made one; a console that stays is written once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
-from sqlalchemy import Connection, RowMapping, bindparam, select, tuple_
+from sqlalchemy import Connection, Select, and_, bindparam, or_, select
 from twisted.internet.defer import Deferred, fail
 
 from consoled.db import instances, ports
+from consoled.db.direct import Query, key_names
 from consoled.db.tables import console_ports
 from consoled.db.tables import instances as table
 from consoled.errors import Conflict
 from consoled.interfaces import Database
 from consoled.model import Console, Instance
 
-_LOOK = (
-    select(
-        table,
-        console_ports.c.console_type,
-        console_ports.c.port_index,
-        console_ports.c.host.label("console_host"),
-        console_ports.c.port,
-        console_ports.c.generation,
-    )
-    .join(console_ports, console_ports.c.instance_uuid == table.c.uuid)
-    .where(
-        tuple_(
-            console_ports.c.instance_uuid, console_ports.c.console_type, console_ports.c.port_index
-        ).in_(bindparam("keys", expanding=True))
-    )
+_COLUMNS = (
+    *table.columns,
+    console_ports.c.console_type,
+    console_ports.c.port_index,
+    console_ports.c.host.label("console_host"),
+    console_ports.c.port,
+    console_ports.c.generation,
 )
+_NAMES = tuple(column.name for column in _COLUMNS)
+_KEY = (console_ports.c.instance_uuid, console_ports.c.console_type, console_ports.c.port_index)
+
+
+def _look(size: int) -> Select[Any]:
+    # No list of keys with three parts each: SQLite knows none.
+    wanted = [
+        and_(*(part == bindparam(name) for part, name in zip(_KEY, names, strict=True)))
+        for names in (key_names(number, len(_KEY)) for number in range(size))
+    ]
+    return (
+        select(*_COLUMNS)
+        .join(console_ports, console_ports.c.instance_uuid == table.c.uuid)
+        .where(or_(*wanted))
+    )
+
+
+_LOOK = Query(_look, len(_KEY))
+
+Found = Mapping[str, Any]
+Key = tuple[str, str, int]
 
 
 @frozen
@@ -76,11 +91,8 @@ def record_all(
 
     :param places: instance, console and port of each.
     """
-    keys = {(instance.uuid, console.type, console.index) for instance, console, _ in places}
-    found = {
-        (row["uuid"], row["console_type"], row["port_index"]): row
-        for row in connection.execute(_LOOK, {"keys": list(keys)}).mappings()
-    }
+    keys = {(instance.uuid, console.type, console.index): None for instance, console, _ in places}
+    found = _found(connection, list(keys))
     generations = []
     for instance, console, port in places:
         row = found.get((instance.uuid, console.type, console.index))
@@ -112,14 +124,19 @@ def look(
 ) -> int | None:
     """The generation of the place, if instance and console are recorded as they are now."""
     key = (instance.uuid, console.type, console.index)
-    found = connection.execute(_LOOK, {"keys": [key]}).mappings().one_or_none()
-    return _generation(found, instance, console, port, driver)
+    return _generation(_found(connection, [key]).get(key), instance, console, port, driver)
+
+
+def _found(connection: Connection, keys: Sequence[Key]) -> dict[Key, Found]:
+    """What is recorded of instances and consoles, by the keys of those that are known."""
+    rows = [dict(zip(_NAMES, row, strict=True)) for row in _LOOK.rows(connection, keys)]
+    return {(row["uuid"], row["console_type"], row["port_index"]): row for row in rows}
 
 
 def _generation(
-    found: RowMapping | None, instance: Instance, console: Console, port: int, driver: str
+    found: Found | None, instance: Instance, console: Console, port: int, driver: str
 ) -> int | None:
     if found is None or (found["console_host"], found["port"]) != (console.host, port):
         return None
     wanted = instances.row(instance, driver)
-    return int(found["generation"]) if wanted.items() <= dict(found).items() else None
+    return int(found["generation"]) if wanted.items() <= found.items() else None

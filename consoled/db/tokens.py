@@ -8,6 +8,7 @@ from typing import Any
 from attrs import evolve
 from sqlalchemy import (
     Connection,
+    Select,
     and_,
     bindparam,
     delete,
@@ -20,19 +21,12 @@ from sqlalchemy import (
 )
 
 from consoled.db.clock import epoch_seconds
+from consoled.db.direct import Query, Rows, key_names
 from consoled.db.grouping import Batch
 from consoled.db.tables import console_auth_tokens as tokens
 from consoled.db.tables import console_ports, instances
 from consoled.model import ConsoleAuthToken, TokenRecord
 
-_INSERT = (
-    insert(tokens)
-    .values(
-        expires=epoch_seconds() + bindparam("ttl", type_=tokens.c.expires.type),
-        created_at=epoch_seconds(),
-    )
-    .returning(tokens.c.token_hash, tokens.c.expires)
-)
 _TOKEN = (
     tokens.c.token_hash,
     tokens.c.instance_uuid,
@@ -50,21 +44,47 @@ _TOKEN = (
 )
 _is_alive = and_(tokens.c.used == false(), tokens.c.expires > epoch_seconds())
 _is_usable = and_(tokens.c.token_hash == bindparam("hash"), _is_alive)
-# The join is the binding: the console must still have the place, in that generation.
-_FIND = (
-    select(*_TOKEN)
-    .join(
-        console_ports,
-        and_(
-            console_ports.c.instance_uuid == tokens.c.instance_uuid,
-            console_ports.c.console_type == tokens.c.console_type,
-            console_ports.c.port_index == tokens.c.console_index,
-            console_ports.c.host == tokens.c.host,
-            console_ports.c.port == tokens.c.port,
-            console_ports.c.generation == tokens.c.generation,
-        ),
+
+
+def _find(size: int) -> Select[Any]:
+    # The join is the binding: the console must still have the place, in that generation.
+    hashes: list[Any] = [bindparam(name) for number in range(size) for name in key_names(number)]
+    return (
+        select(*_TOKEN)
+        .join(
+            console_ports,
+            and_(
+                console_ports.c.instance_uuid == tokens.c.instance_uuid,
+                console_ports.c.console_type == tokens.c.console_type,
+                console_ports.c.port_index == tokens.c.console_index,
+                console_ports.c.host == tokens.c.host,
+                console_ports.c.port == tokens.c.port,
+                console_ports.c.generation == tokens.c.generation,
+            ),
+        )
+        .where(tokens.c.token_hash.in_(hashes), _is_alive)
     )
-    .where(tokens.c.token_hash.in_(bindparam("hashes", expanding=True)), _is_alive)
+
+
+_FIND = Query(_find)
+_NOW = Query(lambda _: select(epoch_seconds()), width=0)
+_ADD = Rows(
+    insert(tokens),
+    (
+        "token_hash",
+        "instance_uuid",
+        "console_index",
+        "host",
+        "port",
+        "generation",
+        "access_url",
+        "project_id",
+        "user_id",
+        "console_type",
+        "options",
+        "expires",
+        "created_at",
+    ),
 )
 _SPEND = update(tokens).where(_is_usable).values(used=true())
 # A range, because an index serves LIKE in some collations only. No hex digit comes after "f".
@@ -100,13 +120,14 @@ def add(connection: Connection, token: ConsoleAuthToken, ttl: int) -> ConsoleAut
 def add_all(
     connection: Connection, given: Sequence[ConsoleAuthToken], ttl: int
 ) -> list[ConsoleAuthToken]:
-    """As :func:`add`, for all of them in one statement."""
-    stored = connection.execute(_INSERT, [_row(token, ttl) for token in given])
-    expires = {row.token_hash: row.expires for row in stored}
-    return [evolve(token, expires=expires[token.token_hash], left=ttl) for token in given]
+    """As :func:`add`, for all of them at one moment."""
+    ((now,),) = _NOW.rows(connection)
+    stored = [evolve(token, expires=now + ttl, left=ttl) for token in given]
+    _ADD.add(connection, [_row(token, now) for token in stored])
+    return stored
 
 
-def _row(token: ConsoleAuthToken, ttl: int) -> dict[str, Any]:
+def _row(token: ConsoleAuthToken, now: int) -> dict[str, Any]:
     return {
         "token_hash": token.token_hash,
         "instance_uuid": token.instance_uuid,
@@ -119,7 +140,8 @@ def _row(token: ConsoleAuthToken, ttl: int) -> dict[str, Any]:
         "user_id": token.user_id,
         "console_type": token.console_type,
         "options": dict(token.options),
-        "ttl": ttl,
+        "expires": token.expires,
+        "created_at": now,
     }
 
 
@@ -129,8 +151,8 @@ def find(connection: Connection, hashes: Sequence[str]) -> list[ConsoleAuthToken
 
     To call it takes one hash, and gives one token or None.
     """
-    rows = connection.execute(_FIND, {"hashes": list(set(hashes))})
-    found = {row.token_hash: _token(row) for row in rows}
+    rows = _FIND.rows(connection, [(token_hash,) for token_hash in dict.fromkeys(hashes)])
+    found = {row[0]: _token(row) for row in rows}
     return [found.get(token_hash) for token_hash in hashes]
 
 
@@ -148,7 +170,9 @@ def named(connection: Connection, prefix: str) -> list[TokenRecord]:
     :param prefix: lower-case hex digits.
     """
     rows = connection.execute(_NAMED, {"prefix": prefix, "prefix_end": f"{prefix}g"})
-    return [TokenRecord(_token(row), row.owner, row.created_at, row.used) for row in rows]
+    return [
+        TokenRecord(_token(row[: len(_TOKEN)]), row.owner, row.created_at, row.used) for row in rows
+    ]
 
 
 def revoke(connection: Connection, token_hash: str) -> bool:
@@ -180,19 +204,22 @@ def next_host(connection: Connection, after: str) -> str | None:
     return found
 
 
-def _token(row: Any) -> ConsoleAuthToken:
+def _token(row: Sequence[Any]) -> ConsoleAuthToken:
+    """The token of a row with the columns of :data:`_TOKEN`."""
+    token_hash, instance_uuid, index, host, port, generation, access_url, expires, *rest = row
+    project_id, user_id, console_type, options, left = rest
     return ConsoleAuthToken(
-        token_hash=row.token_hash,
-        instance_uuid=row.instance_uuid,
-        index=row.console_index,
-        host=row.host,
-        port=row.port,
-        generation=row.generation,
-        access_url=row.access_url,
-        expires=row.expires,
-        project_id=row.project_id,
-        user_id=row.user_id,
-        console_type=row.console_type,
-        options=row.options,
-        left=row.left,
+        token_hash=token_hash,
+        instance_uuid=instance_uuid,
+        index=index,
+        host=host,
+        port=port,
+        generation=generation,
+        access_url=access_url,
+        expires=expires,
+        project_id=project_id,
+        user_id=user_id,
+        console_type=console_type,
+        options=options,
+        left=left,
     )

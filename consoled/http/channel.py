@@ -112,11 +112,12 @@ class BoundedChannel(HTTPChannel):
         self._start_deadline()
 
     def dataReceived(self, data: bytes) -> None:
-        """Starts the deadline of a further request with its first byte."""
+        """Starts the deadline of a further request with its first byte, unless that is whole."""
         if self._refused:
             return
-        self._start_deadline()
         super().dataReceived(data)
+        if self.requests or self._buffer:
+            self._start_deadline()
         # What is left now is the beginning of a line, unless this is a call within a call.
         if self.line_mode and not self._busyReceiving:
             if _is_no_line(self._buffer):

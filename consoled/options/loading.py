@@ -11,7 +11,7 @@ from typing import Any
 from consoled.errors import ConfigError
 from consoled.options.database import check_url, sqlite_url
 from consoled.options.reading import Reader
-from consoled.options.tls import UnusableFile, check_pair
+from consoled.options.tls import UnusableFile, check_authorities, check_pair
 from consoled.options.tokens import refuse_token_contradictions
 from consoled.settings import (
     Api,
@@ -66,7 +66,7 @@ def load(cell: str, files: Sequence[Path], overrides: Mapping[str, str]) -> Sett
         nova=_nova(reader),
         cache=Cache(**_plain(reader, "cache", Cache)),
         workarounds=Workarounds(**_plain(reader, "workarounds", Workarounds)),
-        libvirt=Libvirt(**_plain(reader, "libvirt", Libvirt)),
+        libvirt=_libvirt(reader),
         static=Static(**_plain(reader, "static", Static)),
         proxy=Proxy(**_plain(reader, "proxy", Proxy)),
         recording=Recording(**_plain(reader, "recording", Recording)),
@@ -121,6 +121,26 @@ def _api(reader: Reader) -> Api:
     elif api.key is not None:
         reader.fail("api", "key", "is the key of no certificate; set [api] cert as well")
     return api
+
+
+def _libvirt(reader: Reader) -> Libvirt:
+    group = Libvirt(**_plain(reader, "libvirt", Libvirt))
+    needed = {"chardev_tls_key": "chardev_tls_cert", "chardev_tls_cert": "chardev_tls_ca"}
+    for option, other in needed.items():
+        if getattr(group, option) is not None and getattr(group, other) is None:
+            reader.fail("libvirt", option, f"is of no use alone; set {other} as well")
+    if group.chardev_tls_ca is not None:
+        try:
+            check_authorities(group.chardev_tls_ca)
+        except UnusableFile as error:
+            reader.fail("libvirt", "chardev_tls_ca", str(error))
+    if group.chardev_tls_cert is not None:
+        try:
+            check_pair(group.chardev_tls_cert, group.chardev_tls_key)
+        except UnusableFile as error:
+            option = "chardev_tls_key" if error.in_key else "chardev_tls_cert"
+            reader.fail("libvirt", option, str(error))
+    return group
 
 
 def _check_tls(reader: Reader, group: str, cert: Path, key: Path | None) -> None:

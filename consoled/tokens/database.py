@@ -107,7 +107,7 @@ class DatabaseAuthority:
         if port is None:
             return fail(Conflict(f"Console {console.index} of {instance.name} has no port now."))
         clear = secrets.token_urlsafe(TOKEN_BYTES)
-        options = _options(rights, role)
+        options = _options(rights, role, console)
         order = _Order(instance, console, port, caller, access_url, options, hash_token(clear))
         stored = self.database.run(self._store, order)
         return stored.addCallback(lambda token: IssuedToken(clear, token))
@@ -162,13 +162,15 @@ class DatabaseAuthority:
         return self.database.run(tokens.revoke, token.token_hash)
 
 
-def _options(rights: frozenset[str], role: str) -> dict[str, str | int | bool]:
-    """What of the token's user is kept beside it: words, and only those that say something."""
+def _options(rights: frozenset[str], role: str, console: Console) -> dict[str, str | int | bool]:
+    """What is kept beside a token of its user and its console: only what says something."""
     options: dict[str, str | int | bool] = {}
     if rights:
         options["rights"] = " ".join(sorted(rights))
     if role != WRITER:
         options["role"] = role
+    if console.tls:
+        options["usetls"] = True
     return options
 
 

@@ -91,7 +91,7 @@ def test_a_query_changes_nothing() -> None:
     [
         ("POST", "/v1/servers", "GET, HEAD, OPTIONS"),
         ("DELETE", SERVER, "GET, HEAD, OPTIONS"),
-        ("PUT", f"{SERVER}/consoles", "GET, HEAD, OPTIONS"),
+        ("PUT", f"{SERVER}/consoles", "DELETE, GET, HEAD, OPTIONS, POST"),
         ("GET", TOKENS, "OPTIONS, POST"),
         ("GET", V2, "OPTIONS, POST"),
         ("PATCH", V3, "OPTIONS, POST"),

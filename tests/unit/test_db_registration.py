@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from attrs import define, evolve, field
 from cells import instance, memory_database, outcome
-from sqlalchemy import Connection, event, func, select
+from sqlalchemy import Connection, func, select
 from twisted.internet.defer import Deferred
 
 from consoled.db import tables
@@ -118,12 +118,14 @@ def test_many_known_ones_are_one_look(database: Counted, registrar: ConsoleRegis
     for one in order:
         register(registrar, one)
     statements: list[str] = []
-    event.listen(
-        database.cell.engine,
-        "before_cursor_execute",
-        lambda *said: statements.append(said[2]),
-    )
     places = [(one, one.consoles[0], one.consoles[0].port or 0) for one in order]
-    found = outcome(database.read(lambda connection: record_all(connection, places, "static")))
-    assert found == [1] * 5
+
+    def watched(connection: Connection) -> list[int]:
+        cast(Any, connection.connection).set_trace_callback(statements.append)
+        try:
+            return record_all(connection, places, "static")
+        finally:
+            cast(Any, connection.connection).set_trace_callback(None)
+
+    assert outcome(database.read(watched)) == [1] * 5
     assert sum(statement.startswith("SELECT") for statement in statements) == 1

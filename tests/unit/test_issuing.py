@@ -278,11 +278,12 @@ def test_cancelling_reaches_the_driver() -> None:
     ("caller", "overrides", "rights"),
     [
         (MEMBER, "", {"see_holder", "take"}),
-        (ADMIN, "", {"see_holder", "take", "force"}),
+        (ADMIN, "", {"see_holder", "take", "force", "break"}),
         (MEMBER, '"consoled:sessions:list": "role:admin"', {"take"}),
         (MEMBER, '"consoled:sessions:take": "!"', {"see_holder"}),
         (MEMBER, '"consoled:sessions:force": "role:member"', {"see_holder", "take", "force"}),
-        (ADMIN, '"consoled:sessions:list": "!"', {"take", "force"}),
+        (ADMIN, '"consoled:sessions:list": "!"', {"take", "force", "break"}),
+        (MEMBER, '"consoled:consoles:break": "role:member"', {"see_holder", "take", "break"}),
         (READER, '"consoled:tokens:create": "@"', {"see_holder", "take"}),
     ],
 )
