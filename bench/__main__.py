@@ -19,17 +19,10 @@ from bench.certificate import make_certificate
 from bench.errors import BenchError
 from bench.figures import Figure
 from bench.machine import caption, machine
-from bench.measurements import (
-    FULL,
-    QUICK,
-    Measurement,
-    Scale,
-    measurements,
-    statistics_of,
-    warm_up,
-)
+from bench.measurements import Measurement, measurements, statistics_of, warm_up
 from bench.plot import svg
 from bench.processes import ROOT, Backend
+from bench.scale import FULL, QUICK, Scale
 from bench.subjects import SUBJECTS, Ground, Subject, missing
 from tools.lab.errors import LabError
 

@@ -7,6 +7,7 @@ subprotocol but the one that is asked for.
 
 from __future__ import annotations
 
+import resource
 import sys
 from typing import Any
 
@@ -101,6 +102,8 @@ class RelayFactory(WebSocketServerFactory):
 
 def main(port: int, target: int, cert: str, key: str) -> None:
     """Serves until it is ended."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     where = f"ssl:{port}:interface={HOST}:certKey={cert}:privateKey={key}"
     serverFromString(reactor, where).listen(RelayFactory(target))
     running: Any = reactor

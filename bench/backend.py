@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import socket
 import sys
@@ -133,6 +134,8 @@ class Backend:
 
 def main(counts: str) -> None:
     """Serves consoles of the kinds and numbers of ``counts`` (JSON)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     backend = Backend(json.loads(counts))
     os.write(1, json.dumps(backend.ports).encode() + b"\n")
     backend.run()

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
+from bench.bars import Bar
+
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 
 
@@ -48,6 +50,7 @@ class Kind:
     :ivar more_is_better: of two values, whether the larger is the better one.
     :ivar headline: the statistic that stands for the figure.
     :ivar plotted: whether the picture has it; the table has all.
+    :ivar bars: what is asked of consoled's figure.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Kind:
     more_is_better: bool
     headline: str = "value"
     plotted: bool = True
+    bars: tuple[Bar, ...] = ()
 
 
 @frozen

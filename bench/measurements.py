@@ -8,10 +8,23 @@ from attrs import evolve, frozen
 
 from bench.cells import KEY, Databases
 from bench.figures import Kind, percentiles
+from bench.kinds import (
+    BULK,
+    ISSUED,
+    KEYSTROKE,
+    KEYSTROKE_TLS,
+    OPENED,
+    OPENED_TLS,
+    RECORDED,
+    RECORDING,
+    TYPING,
+    TYPING_FLOODED,
+    idle_kind,
+)
 from bench.processes import Client, ask, memory
+from bench.scale import Scale, affordable
+from bench.sockets import Endpoint
 from bench.subjects import Daemon, Subject
-from bench.tokens import FULL as LOAD_FULL
-from bench.tokens import QUICK as LOAD_QUICK
 from bench.tokens import (
     Found,
     TokenScale,
@@ -27,75 +40,13 @@ Round = Mapping[str, Mapping[str, float]]
 """Kind name to statistics."""
 
 
-@frozen
-class Scale:
-    """How long a run is; every loop is bounded in count and time.
-
-    :ivar rounds: of each measurement, unless it says otherwise.
-    :ivar keystrokes: a round.
-    :ivar seconds: that the keystrokes or the flood of a round may take.
-    :ivar typists: sessions that type at once.
-    :ivar keys: of each of them in a round, one every ``PERIOD``.
-    :ivar opens: sessions that are opened in a round.
-    :ivar warm: sessions that are open before idle ones are counted.
-    :ivar idle: numbers of idle sessions, ascending.
-    :ivar idle_forks: the largest of them for a peer with a process per session.
-    :ivar tokens: console URLs that are issued in a round.
-    :ivar load: of the measurements of tokens.
-    """
-
-    rounds: int = 5
-    keystrokes: int = 4000
-    seconds: float = 1.0
-    typists: int = 200
-    keys: int = 20
-    opens: int = 300
-    warm: int = 50
-    idle: tuple[int, ...] = (100, 1000)
-    idle_forks: int = 100
-    tokens: int = 400
-    load: TokenScale = LOAD_FULL
-
-    @property
-    def consoles(self) -> int:
-        """Quiet consoles that the backend needs."""
-        return max(self.opens, self.tokens, self.warm + self.idle[-1])
-
-
-FULL = Scale()
-QUICK = Scale(
-    rounds=1,
-    keystrokes=200,
-    seconds=0.2,
-    typists=20,
-    keys=2,
-    opens=20,
-    warm=5,
-    idle=(20, 40),
-    idle_forks=20,
-    tokens=20,
-    load=LOAD_QUICK,
-)
 PERIOD = 0.1
 """Seconds between two keys of a typist."""
 
 OPENING_AT_ONCE = 16
+STEP = 500
+"""Sessions that one client opens at most, which has a minute for it."""
 ISSUING_AT_ONCE = 8
-
-KEYSTROKE = Kind("keystroke", "keystroke and its echo", "µs", False, "p50")
-KEYSTROKE_TLS = Kind("keystroke_tls", "keystroke over TLS", "µs", False, "p50")
-TYPING = Kind("typing", "keystroke while many type", "µs", False, "p99")
-TYPING_FLOODED = Kind(
-    "typing_flooded", "keystroke while many type, beside a flood", "µs", False, "p99"
-)
-BULK = Kind("bulk", "bulk output", "MB/s", True)
-OPENED = Kind("opened", "sessions opened", "1/s", True)
-ISSUED = Kind("issued", "console URLs issued", "1/s", True)
-
-
-def idle_kind(count: int) -> Kind:
-    """Memory with that many idle sessions."""
-    return Kind(f"idle_{count}", f"memory per idle session of {count}", "KiB", False)
 
 
 @frozen
@@ -120,19 +71,34 @@ class Measurement:
 
 def keystroke(subject: Subject, scale: Scale, *, tls: bool = False) -> Round:
     """One session types a byte, waits for its echo, and types the next."""
-    answer = ask(
-        action="keystroke",
-        endpoints=[subject.endpoint("echo", tls=tls)],
-        count=scale.keystrokes,
-        seconds=scale.seconds,
-    )
-    found = percentiles([nanoseconds / 1000 for nanoseconds in answer["nanoseconds"]])
+    found = _keystrokes(subject.endpoint("echo", tls=tls), scale)
     return {(KEYSTROKE_TLS if tls else KEYSTROKE).name: found}
+
+
+def _keystrokes(endpoint: Endpoint, scale: Scale) -> Mapping[str, float]:
+    answer = ask(
+        action="keystroke", endpoints=[endpoint], count=scale.keystrokes, seconds=scale.seconds
+    )
+    return percentiles([nanoseconds / 1000 for nanoseconds in answer["nanoseconds"]])
 
 
 def keystroke_tls(subject: Subject, scale: Scale) -> Round:
     """The same over TLS."""
     return keystroke(subject, scale, tls=True)
+
+
+def keystroke_recorded(subject: Subject, scale: Scale) -> Round:
+    """The same in a session that is recorded, and in one that is not: alternately, in pieces."""
+    assert isinstance(subject, Daemon)
+    piece = evolve(scale, keystrokes=scale.keystrokes // 2, seconds=scale.seconds / 2)
+    endpoints = [subject.endpoint("echo"), subject.recorded("echo")]
+    pieces = [[_keystrokes(each, piece) for each in endpoints] for _ in range(2)]
+    plain, recorded = (
+        {name: sum(one[name] for one in of_one) / len(of_one) for name in of_one[0]}
+        for of_one in zip(*pieces, strict=True)
+    )
+    ratios = {name: recorded[name] / plain[name] for name in plain}
+    return {RECORDED.name: recorded, RECORDING.name: ratios}
 
 
 def typing(subject: Subject, scale: Scale) -> Round:
@@ -174,23 +140,31 @@ def bulk(subject: Subject, scale: Scale) -> Round:
     return {BULK.name: {"value": answer["bytes"] / answer["seconds"] / 1e6}}
 
 
-def opened(subject: Subject, scale: Scale) -> Round:
+def opened(subject: Subject, scale: Scale, *, tls: bool = False) -> Round:
     """Sessions are opened, some at a time, and all held until the last one is open."""
-    with Client(
-        action="open", endpoints=subject.many("quiet", scale.opens), at_once=OPENING_AT_ONCE
-    ) as client:
+    endpoints = subject.many("quiet", scale.opens, tls=tls)
+    with Client(action="open", endpoints=endpoints, at_once=OPENING_AT_ONCE) as client:
         answer = client.result()
     # A console has one writer: the next round finds every one of them free.
     subject.ground.backend.drain()
-    return {OPENED.name: {"value": answer["opened"] / answer["seconds"]}}
+    kind = OPENED_TLS if tls else OPENED
+    return {kind.name: {"value": answer["opened"] / answer["seconds"]}}
 
 
-def idle(subject: Subject, scale: Scale) -> Round:
+def opened_tls(subject: Subject, scale: Scale) -> Round:
+    """The same over TLS."""
+    return opened(subject, scale, tls=True)
+
+
+def idle(subject: Subject, scale: Scale, *, tls: bool = False) -> Round:
     """Sessions are opened in a fresh process and left alone."""
-    most = scale.idle_forks if subject.forks else scale.idle[-1]
-    counts = [count for count in scale.idle if count <= most]
-    found = {}
-    with subject.idle(scale.warm + counts[-1]) as fresh:
+    counts = affordable(scale.idle_tls if tls else scale.idle)
+    if subject.forks:
+        counts = tuple(count for count in counts if count <= scale.idle_forks)
+    found: dict[str, Mapping[str, float]] = {}
+    if not counts:
+        return found
+    with subject.idle(scale.warm + counts[-1], tls=tls) as fresh:
         # The first sessions pay for what is made once, and use up what the start has freed.
         warm = Client(
             action="open", endpoints=fresh.endpoints[: scale.warm], at_once=OPENING_AT_ONCE
@@ -200,17 +174,25 @@ def idle(subject: Subject, scale: Scale) -> Round:
             warm.result()
             before, opened_so_far = memory(fresh.keeper), 0
             for count in counts:
-                more = fresh.endpoints[scale.warm :][opened_so_far:count]
-                clients.append(Client(action="open", endpoints=more, at_once=OPENING_AT_ONCE))
-                clients[-1].result()
-                opened_so_far = count
+                while opened_so_far < count:
+                    more = fresh.endpoints[scale.warm :][
+                        opened_so_far : min(count, opened_so_far + STEP)
+                    ]
+                    clients.append(Client(action="open", endpoints=more, at_once=OPENING_AT_ONCE))
+                    clients[-1].result()
+                    opened_so_far += len(more)
                 growth = memory(fresh.keeper) - before
-                found[idle_kind(count).name] = {"value": growth / count / 1024}
+                found[idle_kind(count, tls=tls).name] = {"value": growth / count / 1024}
         finally:
             for client in clients:
                 client.end()
     subject.ground.backend.drain()
     return found
+
+
+def idle_tls(subject: Subject, scale: Scale) -> Round:
+    """The same over TLS."""
+    return idle(subject, scale, tls=True)
 
 
 def issued(subject: Subject, scale: Scale) -> Round:
@@ -224,20 +206,30 @@ def issued(subject: Subject, scale: Scale) -> Round:
 def measurements(scale: Scale) -> list[Measurement]:
     """All of them, in the order of the table."""
     return [
-        Measurement("keystroke", (KEYSTROKE,), lambda _: True, keystroke),
-        Measurement("keystroke_tls", (KEYSTROKE_TLS,), lambda s: s.tls, keystroke_tls),
-        Measurement("typing", (TYPING,), lambda _: True, typing, rounds=3),
-        Measurement("typing_flooded", (TYPING_FLOODED,), lambda _: True, typing_flooded, rounds=3),
-        Measurement("bulk", (BULK,), lambda _: True, bulk),
+        Measurement("keystroke", (KEYSTROKE,), _is_plain, keystroke),
+        Measurement("keystroke_tls", (KEYSTROKE_TLS,), _has_tls, keystroke_tls),
+        Measurement("recording", (RECORDED, RECORDING), _is_ours, keystroke_recorded),
+        Measurement("typing", (TYPING,), _is_plain, typing, rounds=3),
+        Measurement("typing_flooded", (TYPING_FLOODED,), _is_plain, typing_flooded, rounds=3),
+        Measurement("bulk", (BULK,), _is_plain, bulk),
         Measurement(
             "idle",
             tuple(idle_kind(count) for count in scale.idle),
-            lambda s: s.relays,
+            lambda subject: subject.relays and subject.plain,
             idle,
             rounds=2,
             warms=False,
         ),
-        Measurement("opened", (OPENED,), lambda _: True, opened),
+        Measurement(
+            "idle_tls",
+            tuple(idle_kind(count, tls=True) for count in scale.idle_tls),
+            _has_tls,
+            idle_tls,
+            rounds=2,
+            warms=False,
+        ),
+        Measurement("opened", (OPENED,), _is_plain, opened),
+        Measurement("opened_tls", (OPENED_TLS,), _has_tls, opened_tls, rounds=3),
         Measurement("issued", (ISSUED,), _is_ours, issued),
         Measurement(
             "tokens", throughput_kinds(scale.load), _is_ours, _of_tokens(throughput), 2, False
@@ -245,6 +237,14 @@ def measurements(scale: Scale) -> list[Measurement]:
         Measurement("mixed", mixed_kinds(), _is_ours, _of_tokens(mixed), 3, False),
         Measurement("expiry", expiry_kinds(), _is_ours, _of_tokens(expiry), 1, False),
     ]
+
+
+def _is_plain(subject: Subject) -> bool:
+    return subject.plain
+
+
+def _has_tls(subject: Subject) -> bool:
+    return subject.tls
 
 
 def _is_ours(subject: Subject) -> bool:

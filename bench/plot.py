@@ -12,6 +12,7 @@ COLOURS = {
     "consoled": "#1f6feb",
     "websockify": "#d4731c",
     "haproxy": "#3d8c40",
+    "autobahn": "#8250df",
     "direct": "#8b949e",
 }
 COLUMNS = 2

@@ -13,10 +13,14 @@ Row = list[str]
 
 
 def table(figures: Sequence[Figure]) -> list[Row]:
-    """Header and rows: what, unit, each subject's median and range, consoled's ratio to each."""
+    """Header and rows: what, unit, each subject's median and range, consoled's ratio to each.
+
+    The last two columns say what is asked, and whether it is met.
+    """
     subjects = list(dict.fromkeys(figure.subject for figure in figures))
     peers = [subject for subject in subjects if subject != OURS]
-    header = ["figure", "unit", *subjects, *(f"consoled / {peer}" for peer in peers)]
+    ratios = [f"consoled / {peer}" for peer in peers]
+    header = ["figure", "unit", *subjects, *ratios, "bar", "met"]
     return [header, *_rows(figures, subjects, peers)]
 
 
@@ -30,7 +34,38 @@ def _rows(figures: Sequence[Figure], subjects: list[str], peers: list[str]) -> I
                 kind.unit,
                 *(_cell(spreads.get(subject)) for subject in subjects),
                 *(_ratio(spreads, peer) for peer in peers),
+                *_judged(figures, kind, statistic),
             ]
+
+
+def verdicts(
+    figures: Sequence[Figure], kind: Kind, statistic: str | None = None
+) -> dict[str, bool | None]:
+    """What is asked of a kind, and whether consoled's figure meets it.
+
+    :param statistic: of this one only.
+    :returns: None for a bar that is set against something that was not measured.
+    """
+    found = {(figure.kind.name, figure.subject): figure for figure in figures}
+    ours = found.get((kind.name, OURS))
+    if ours is None:
+        return {}
+    answers: dict[str, bool | None] = {}
+    for bar in kind.bars:
+        if statistic in (None, bar.statistic):
+            other = found.get((bar.beside or kind.name, bar.peer or OURS))
+            measured = None if other is None else other.spread(bar.statistic).median
+            met = bar.met(ours.spread(bar.statistic).median, measured, kind.more_is_better)
+            answers[bar.text(kind.more_is_better)] = met
+    return answers
+
+
+def _judged(figures: Sequence[Figure], kind: Kind, statistic: str) -> tuple[str, str]:
+    answers = verdicts(figures, kind, statistic)
+    if not answers:
+        return "-", "-"
+    words = {True: "met", False: "not met", None: "-"}
+    return ", ".join(answers), ", ".join(words[met] for met in answers.values())
 
 
 def _title(kind: Kind, statistic: str) -> str:
@@ -79,10 +114,16 @@ def as_rst(rows: Sequence[Row]) -> str:
 
 
 def as_json_lines(figures: Sequence[Figure], machine: Mapping[str, Any]) -> str:
-    """One line of JSON a figure."""
-    return "".join(
-        json.dumps(figure.as_json(machine), ensure_ascii=False) + "\n" for figure in figures
-    )
+    """One line of JSON a figure; consoled's have what is asked of them, and whether it is met."""
+    lines = (_line(figure, figures, machine) for figure in figures)
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _line(figure: Figure, figures: Sequence[Figure], machine: Mapping[str, Any]) -> dict[str, Any]:
+    line = figure.as_json(machine)
+    if figure.subject == OURS and figure.kind.bars:
+        line["bars"] = verdicts(figures, figure.kind)
+    return line
 
 
 def publish(page: str, block: str) -> str:

@@ -25,7 +25,7 @@ from attrs import define, field, frozen
 from bench.cells import KEY, KEYS, Databases
 from bench.certificate import Certificate
 from bench.errors import BenchError
-from bench.processes import Backend, ask
+from bench.processes import ROOT, Backend, ask
 from bench.sockets import HOST, Endpoint
 from tools.lab.daemon import Daemon as ConsoledDaemon
 from tools.lab.kept import KeptProcess
@@ -72,6 +72,7 @@ class Subject(ABC):
 
     name = ""
     relays = True
+    plain = True
     tls = True
     forks = False
 
@@ -80,11 +81,11 @@ class Subject(ABC):
         """One console of that kind."""
 
     @abstractmethod
-    def many(self, kind: str, count: int) -> list[Endpoint]:
+    def many(self, kind: str, count: int, *, tls: bool = False) -> list[Endpoint]:
         """Consoles of that kind for as many sessions as are to be open at once."""
 
     @contextmanager
-    def idle(self, count: int) -> Iterator[Idle]:
+    def idle(self, count: int, *, tls: bool = False) -> Iterator[Idle]:
         """A fresh process of the subject with that many quiet consoles."""
         raise NotImplementedError(f"{self.name} has no process of its own")
         yield
@@ -110,7 +111,7 @@ class Direct(Subject):
         """The backend's own port."""
         return Endpoint(self.ground.backend.ports[kind][0])
 
-    def many(self, kind: str, count: int) -> list[Endpoint]:
+    def many(self, kind: str, count: int, *, tls: bool = False) -> list[Endpoint]:
         """The backend's own ports."""
         return [Endpoint(port) for port in self.ground.backend.ports[kind][:count]]
 
@@ -128,20 +129,23 @@ class Websockify(Subject):
         """One websockify for each kind, and one more with TLS."""
         if (kind, tls) not in self._running:
             port, _ = self._start(self.stack, kind, tls)
-            cert = str(self.ground.certificate.cert) if tls else None
-            self._running[kind, tls] = Endpoint(port, "/websockify", cert)
+            self._running[kind, tls] = self._endpoint(port, tls)
         return self._running[kind, tls]
 
-    def many(self, kind: str, count: int) -> list[Endpoint]:
+    def many(self, kind: str, count: int, *, tls: bool = False) -> list[Endpoint]:
         """The same console many times: websockify does not mind."""
-        return [self.endpoint(kind)] * count
+        return [self.endpoint(kind, tls=tls)] * count
 
     @contextmanager
-    def idle(self, count: int) -> Iterator[Idle]:
+    def idle(self, count: int, *, tls: bool = False) -> Iterator[Idle]:
         """A new websockify."""
         with ExitStack() as stack:
-            port, process = self._start(stack, "quiet", tls=False)
-            yield Idle([Endpoint(port, "/websockify")] * count, process.pid)
+            port, process = self._start(stack, "quiet", tls)
+            yield Idle([self._endpoint(port, tls)] * count, process.pid)
+
+    def _endpoint(self, port: int, tls: bool) -> Endpoint:
+        cert = str(self.ground.certificate.cert) if tls else None
+        return Endpoint(port, "/websockify", cert)
 
     def _start(self, stack: ExitStack, kind: str, tls: bool) -> tuple[int, KeptProcess]:
         (port,) = free_ports(1)
@@ -169,16 +173,16 @@ class HAProxy(Subject):
             self._running, _ = self._start(self.stack)
         return self._running[kind, tls]
 
-    def many(self, kind: str, count: int) -> list[Endpoint]:
+    def many(self, kind: str, count: int, *, tls: bool = False) -> list[Endpoint]:
         """The same console many times: HAProxy does not mind."""
-        return [self.endpoint(kind)] * count
+        return [self.endpoint(kind, tls=tls)] * count
 
     @contextmanager
-    def idle(self, count: int) -> Iterator[Idle]:
+    def idle(self, count: int, *, tls: bool = False) -> Iterator[Idle]:
         """A new HAProxy."""
         with ExitStack() as stack:
             running, process = self._start(stack)
-            yield Idle([running["quiet", False]] * count, process.pid)
+            yield Idle([running["quiet", tls]] * count, process.pid)
 
     def _start(self, stack: ExitStack) -> tuple[dict[tuple[str, bool], Endpoint], KeptProcess]:
         folder = self._folder("tcp")
@@ -214,35 +218,87 @@ defaults
 
 
 @define
+class AutobahnTLS(Subject):
+    """autobahn and Twisted as their documents show them (:mod:`bench.autobahn_tls`), TLS only."""
+
+    _running: dict[str, Endpoint] = field(factory=dict, init=False)
+
+    name = "autobahn"
+    plain = False
+
+    def endpoint(self, kind: str, *, tls: bool = False) -> Endpoint:
+        """One relay for each kind."""
+        assert tls, "it speaks nothing else"
+        if kind not in self._running:
+            self._running[kind], _ = self._start(self.stack, kind)
+        return self._running[kind]
+
+    def many(self, kind: str, count: int, *, tls: bool = False) -> list[Endpoint]:
+        """The same console many times: the relay does not mind."""
+        return [self.endpoint(kind, tls=tls)] * count
+
+    @contextmanager
+    def idle(self, count: int, *, tls: bool = False) -> Iterator[Idle]:
+        """A new relay."""
+        with ExitStack() as stack:
+            endpoint, process = self._start(stack, "quiet")
+            yield Idle([endpoint] * count, process.pid)
+
+    def _start(self, stack: ExitStack, kind: str) -> tuple[Endpoint, KeptProcess]:
+        (port,) = free_ports(1)
+        cert = self.ground.certificate
+        words = [port, self.ground.backend.ports[kind][0], cert.cert, cert.key]
+        argv = [sys.executable, "-m", "bench.autobahn_tls", *map(str, words)]
+        process = KeptProcess(argv, self._folder(kind) / "log", cwd=ROOT)
+        stack.enter_context(process)
+        wait_for_port(port, process)
+        return Endpoint(port, "/", str(cert.cert)), process
+
+
+@frozen
+class Manner:
+    """How a daemon is configured.
+
+    :ivar record: whether its sessions are recorded.
+    """
+
+    tls: bool = False
+    record: bool = False
+
+
+@define
 class Daemon(Subject):
     """``twistd consoled`` with the static driver and an embedded SQLite."""
 
-    _plain: RunningDaemon | None = field(default=None, init=False)
-    _tls: RunningDaemon | None = field(default=None, init=False)
-    _endpoints: dict[tuple[bool, int], Endpoint] = field(factory=dict, init=False)
+    _daemons: dict[Manner, RunningDaemon] = field(factory=dict, init=False)
+    _endpoints: dict[tuple[Manner, int], Endpoint] = field(factory=dict, init=False)
     _databases: Databases | None = field(default=None, init=False)
 
     name = "consoled"
 
     def endpoint(self, kind: str, *, tls: bool = False) -> Endpoint:
         """One token, issued once and used for each round."""
-        return self._of(self.ground.backend.ports[kind][:1], tls)[0]
+        return self._of(self.ground.backend.ports[kind][:1], Manner(tls))[0]
 
-    def many(self, kind: str, count: int) -> list[Endpoint]:
+    def recorded(self, kind: str) -> Endpoint:
+        """One console of that kind, of a daemon that records its sessions."""
+        return self._of(self.ground.backend.ports[kind][:1], Manner(record=True))[0]
+
+    def many(self, kind: str, count: int, *, tls: bool = False) -> list[Endpoint]:
         """A console and a token each: a console has one writer, so a session needs its own."""
-        return self._of(self.ground.backend.ports[kind][:count], tls=False)
+        return self._of(self.ground.backend.ports[kind][:count], Manner(tls))
 
     @contextmanager
-    def idle(self, count: int) -> Iterator[Idle]:
+    def idle(self, count: int, *, tls: bool = False) -> Iterator[Idle]:
         """A new daemon with an empty database."""
         with ExitStack() as stack:
-            running = self._start(stack, tls=False)
+            running = self._start(stack, Manner(tls))
             endpoints = running.endpoints(self.ground.backend.ports["quiet"][:count])
             yield Idle(endpoints, running.daemon.process.pid)
 
     def api(self, count: int) -> tuple[int, list[str]]:
         """The API's port, and paths that give a console URL each."""
-        running = self._running(tls=False)
+        running = self._running(Manner())
         ports = self.ground.backend.ports["quiet"][:count]
         return running.daemon.api_port, [running.path(port) for port in ports]
 
@@ -253,25 +309,20 @@ class Daemon(Subject):
             self.stack.callback(self._databases.close)
         return self._databases
 
-    def _of(self, ports: Sequence[int], tls: bool) -> list[Endpoint]:
-        new = [port for port in ports if (tls, port) not in self._endpoints]
+    def _of(self, ports: Sequence[int], manner: Manner) -> list[Endpoint]:
+        new = [port for port in ports if (manner, port) not in self._endpoints]
         if new:
-            issued = self._running(tls).endpoints(new)
-            self._endpoints.update({(tls, port): e for port, e in zip(new, issued, strict=True)})
-        return [self._endpoints[tls, port] for port in ports]
+            issued = self._running(manner).endpoints(new)
+            self._endpoints.update({(manner, port): e for port, e in zip(new, issued, strict=True)})
+        return [self._endpoints[manner, port] for port in ports]
 
-    def _running(self, tls: bool) -> RunningDaemon:
-        found = self._tls if tls else self._plain
-        if found is None:
-            found = self._start(self.stack, tls)
-            if tls:
-                self._tls = found
-            else:
-                self._plain = found
-        return found
+    def _running(self, manner: Manner) -> RunningDaemon:
+        if manner not in self._daemons:
+            self._daemons[manner] = self._start(self.stack, manner)
+        return self._daemons[manner]
 
-    def _start(self, stack: ExitStack, tls: bool) -> RunningDaemon:
-        folder = self._folder("tls" if tls else "plain")
+    def _start(self, stack: ExitStack, manner: Manner) -> RunningDaemon:
+        folder = self._folder("recorded" if manner.record else "tls" if manner.tls else "plain")
         ports = [port for group in self.ground.backend.ports.values() for port in group]
         places = {
             port: (
@@ -296,13 +347,16 @@ class Daemon(Subject):
             "static": {"inventory": folder / "inventory.yaml"},
             "api": {"keys_file": keys},
             # Nobody comes back: a round that waited for that would measure nothing.
-            "proxy": {"linger": 0},
+            "proxy": {"linger": 0, "max_sessions": 2 * len(ports)},
+            "serial_console": {"record": manner.record},
         }
-        if tls:
+        authority = None
+        if manner.tls:
             cert = self.ground.certificate
-            config["serial_console"] = {"cert": cert.cert, "key": cert.key, "ssl_only": True}
+            authority = str(cert.cert)
+            config["serial_console"] |= {"cert": cert.cert, "key": cert.key, "ssl_only": True}
         daemon = stack.enter_context(ConsoledDaemon(folder, config))
-        return RunningDaemon(daemon, places, str(self.ground.certificate.cert) if tls else None)
+        return RunningDaemon(daemon, places, authority)
 
 
 @frozen
@@ -334,7 +388,7 @@ class RunningDaemon:
         return [Endpoint(self.daemon.port, f"/?{query}", self.authority) for query in queries]
 
 
-SUBJECTS: tuple[type[Subject], ...] = (Daemon, Websockify, HAProxy, Direct)
+SUBJECTS: tuple[type[Subject], ...] = (Daemon, Websockify, HAProxy, AutobahnTLS, Direct)
 
 
 def haproxy_program() -> str | None:

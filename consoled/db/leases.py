@@ -6,15 +6,31 @@ then only while the replica's own validity runs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, case, false, func, null, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    false,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from consoled.db import replicas as replica_rows
 from consoled.db.clock import epoch_seconds
+from consoled.db.direct import Query, key_names
+from consoled.db.grouping import Batch
 from consoled.db.tables import console_leases as leases
 from consoled.db.tables import replicas
-from consoled.leasing.values import Claim, ConsoleKey, Holder, LeaseRow, News
+from consoled.leasing.values import Claim, ConsoleKey, Holder, LeaseRow, News, Taking, Wish
 
 REASON_LENGTH = 255
 """What the columns hold of a requested disconnect's reason, and of who asks."""
@@ -34,6 +50,27 @@ _ROWS = select(leases, replicas.c.url, replicas.c.dead).join_from(
     leases, replicas, replicas.c.id == leases.c.replica_id, isouter=True
 )
 _LOOK = _ROWS.where(_of_console)
+_KEY = (leases.c.instance_uuid, leases.c.console_type, leases.c.port_index)
+
+
+def _owners(size: int) -> Select[Any]:
+    keys = [
+        and_(
+            *(
+                column == bindparam(name)
+                for column, name in zip(_KEY, key_names(number, len(_KEY)), strict=True)
+            )
+        )
+        for number in range(size)
+    ]
+    return (
+        select(*_KEY, leases.c.epoch, leases.c.replica_id, replicas.c.dead)
+        .join_from(leases, replicas, replicas.c.id == leases.c.replica_id, isouter=True)
+        .where(or_(*keys))
+    )
+
+
+_OWNERS = Query(_owners, len(_KEY))
 _TAKE = (
     update(leases)
     .where(_of_console, leases.c.epoch == bindparam("was"))
@@ -83,6 +120,9 @@ _NOTE = (
     )
 )
 _HOLDS = select(leases.c.epoch).where(_still_claimed)
+_GRANTED = select(leases.c.epoch).where(
+    _of_console, leases.c.replica_id == bindparam("by"), leases.c.session_id == bindparam("session")
+)
 _HELD = (
     select(leases, replicas.c.url, replicas.c.dead)
     .join_from(leases, replicas, replicas.c.id == leases.c.replica_id)
@@ -117,23 +157,73 @@ def owner(
     return None if key is None else look(connection, key)
 
 
+@Batch
+def obtain(connection: Connection, wishes: Sequence[Wish]) -> list[Taking]:
+    """Looks at consoles, and takes those that may be taken, each as it was seen.
+
+    To call it takes one wish, and gives what came of it. The look and the conditional UPDATE
+    are those of the lease protocol; that they share a transaction spares a way to the database.
+    """
+    takings: dict[int, Taking] = {}
+    free: list[tuple[int, Claim, Holder]] = []
+    owners = {
+        row[:3]: row[3:] for row in _OWNERS.rows(connection, [_place(wish) for wish in wishes])
+    }
+    # In the consoles' order: two replicas that take several at once do not wait for each other.
+    for at, wish in sorted(enumerate(wishes), key=lambda numbered: _place(numbered[1])):
+        owner = owners.get(_place(wish))
+        if owner is None:
+            takings[at] = Taking(None)
+            continue
+        epoch, previous, dead = owner
+        claim = Claim(wish.key, wish.replica_id, wish.session_id, epoch + 1)
+        if previous is None:
+            free.append((at, claim, wish.holder))
+        elif (dead is None or dead) and take(connection, claim, previous, wish.holder):
+            takings[at] = Taking(claim, previous)
+        else:
+            takings[at] = Taking(None, row=look(connection, wish.key))
+    for at, claim in _taken(connection, free):
+        takings[at] = Taking(claim)
+    for at, claim, _ in free:
+        if at not in takings:
+            takings[at] = Taking(None, row=look(connection, claim.key))
+    return [takings[at] for at in range(len(wishes))]
+
+
+def _place(wish: Wish) -> tuple[str, str, int]:
+    return wish.key.instance_uuid, wish.key.console_type, wish.key.index
+
+
+def _taken(
+    connection: Connection, free: Sequence[tuple[int, Claim, Holder]]
+) -> list[tuple[int, Claim]]:
+    """Those of the free consoles that nobody else was faster with."""
+    if not free:
+        return []
+    values = [_taking(claim, holder) for _, claim, holder in free]
+    all_of_them = connection.execute(_TAKE_FREE, values).rowcount == len(free)
+    return [(at, claim) for at, claim, _ in free if all_of_them or holds(connection, claim)]
+
+
 def take(connection: Connection, claim: Claim, previous: str | None, holder: Holder) -> bool:
     """Takes a console whose epoch is still the one before the claim's.
 
     :param previous: the dead replica that it is taken from, or None if it is free.
     :returns: False if somebody else was faster.
     """
-    values = {
-        **_console(claim.key),
-        "was": claim.epoch - 1,
-        "by": claim.replica_id,
-        "session": claim.session_id,
-        "user": holder.user_id,
-        "project": holder.project_id,
-    }
+    values = _taking(claim, holder)
     if previous is None:
         return connection.execute(_TAKE_FREE, values).rowcount == 1
     return connection.execute(_TAKE_FROM, {**values, "previous": previous}).rowcount == 1
+
+
+def granted(connection: Connection, wish: Wish) -> Claim | None:
+    """The claim that the wish has come to, if it has: reads back an unknown COMMIT."""
+    epoch = connection.scalar(
+        _GRANTED, {**_console(wish.key), "by": wish.replica_id, "session": wish.session_id}
+    )
+    return None if epoch is None else Claim(wish.key, wish.replica_id, wish.session_id, epoch)
 
 
 def release(connection: Connection, claim: Claim) -> bool:
@@ -159,7 +249,7 @@ def note(connection: Connection, claim: Claim, holder: Holder, lingers: bool) ->
 
 
 def holds(connection: Connection, claim: Claim) -> bool:
-    """Whether the claim is in force: reads back an unknown COMMIT."""
+    """Whether the claim is in force."""
     return connection.execute(_HOLDS, _claim(claim)).one_or_none() is not None
 
 
@@ -214,6 +304,17 @@ def news(connection: Connection, replica_id: str) -> News:
 
 def _console(key: ConsoleKey) -> dict[str, Any]:
     return {"uuid": key.instance_uuid, "type": key.console_type, "index": key.index}
+
+
+def _taking(claim: Claim, holder: Holder) -> dict[str, Any]:
+    return {
+        **_console(claim.key),
+        "was": claim.epoch - 1,
+        "by": claim.replica_id,
+        "session": claim.session_id,
+        "user": holder.user_id,
+        "project": holder.project_id,
+    }
 
 
 def _claim(claim: Claim) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import lru_cache
 from typing import Any, cast
 
 from twisted.internet.interfaces import (
@@ -161,6 +162,7 @@ def _place(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+@lru_cache(maxsize=1024)
 def peer_address(host: str) -> str:
     """A peer's address with an IPv4 one taken out of its IPv6 mapping."""
     try:

@@ -1,12 +1,13 @@
 """The leases of one replica, kept in the cell database.
 
-A lease is taken in two steps: a look at the console's row, and an UPDATE that finds the row
-only as it was seen. It counts after COMMIT, while this replica's standing is valid.
+A lease is taken in two steps of one transaction: a look at the console's row, and an UPDATE
+that finds the row only as it was seen. It counts after COMMIT, while this replica's standing
+is valid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, succeed
@@ -14,14 +15,24 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from consoled.db import leases
-from consoled.errors import ConsoleBusy, InstanceNotRunning, NotFound, Unavailable
+from consoled.db import leases, observers
+from consoled.errors import ConsoleBusy, ConsoledError, InstanceNotRunning, NotFound, Unavailable
 from consoled.interfaces import Database, Lease
 from consoled.leasing.clock import boottime
 from consoled.leasing.heart import STOPPING, Heart, make_replica_id
 from consoled.leasing.lookout import Lookout
 from consoled.leasing.standing import Standing
-from consoled.leasing.values import Claim, ConsoleKey, Holder, LeaseRow, News, Timings
+from consoled.leasing.values import (
+    Claim,
+    ConsoleKey,
+    Holder,
+    LeaseRow,
+    News,
+    Taking,
+    Timings,
+    Watcher,
+    Wish,
+)
 from consoled.model import SERIAL
 
 EndSession = Callable[[str, int, str], object]
@@ -45,9 +56,11 @@ TOO_LATE = "The console server has just been cut off from its database. Try agai
 class CellLease:
     """One console's lease (implements :class:`consoled.interfaces.Lease`).
 
-    :ivar seized: it was taken from a dead replica: QEMU's one client slot may still be
-        occupied.
+    :ivar seized: it was taken from a dead replica, or may have been: QEMU's one client slot
+        may still be occupied.
     :ivar unnoted: what the database has not heard yet of who has the console.
+    :ivar company: what it has not heard yet of who watches it.
+    :ivar watched: whether anybody has watched it.
     """
 
     claim: Claim
@@ -55,6 +68,8 @@ class CellLease:
     _standing: Standing
     _seconds: Callable[[], float] = field(repr=False)
     unnoted: tuple[Claim, Holder, bool] | None = field(default=None, init=False)
+    company: tuple[Watcher, ...] | None = field(default=None, init=False)
+    watched: bool = field(default=False, init=False)
     _over: bool = field(default=False, init=False)
     _asked: set[str] = field(factory=set, init=False)
 
@@ -117,7 +132,7 @@ class CellLeases:
     _lookout: Lookout = field(init=False)
     _log: Logger = field(factory=Logger, init=False)
     _held: dict[ConsoleKey, CellLease] = field(factory=dict, init=False)
-    _taking: set[Claim] = field(factory=set, init=False)
+    _taking: set[str] = field(factory=set, init=False)
     _differs: bool = field(default=False, init=False)
     _stopping: bool = field(default=False, init=False)
     _former: set[str] = field(factory=set, init=False)
@@ -209,7 +224,35 @@ class CellLeases:
         key = lease.claim.key
         if self._held.get(key) is lease:
             del self._held[key]
+        if lease.watched:
+            return Deferred.fromCoroutine(self._release_watched(lease))
         return Deferred.fromCoroutine(self._release(lease.claim))
+
+    async def _release_watched(self, lease: CellLease) -> None:
+        await self.watch(lease, ())
+        await self._release(lease.claim)
+
+    def watch(self, lease: Lease, watchers: Sequence[Watcher]) -> Deferred[None]:
+        """Tells the whole cell who watches the console now.
+
+        As with :meth:`note`, it never fails, and only the last of several counts.
+        """
+        assert isinstance(lease, CellLease)
+        waits = lease.company is not None
+        lease.company, lease.watched = tuple(watchers), True
+        return succeed(None) if waits else Deferred.fromCoroutine(self._watch(lease))
+
+    async def _watch(self, lease: CellLease) -> None:
+        while lease.company is not None:
+            company = lease.company
+            try:
+                await self.database.run(observers.note, lease.claim, company)
+            except Unavailable:
+                pass  # It only tells others of them.
+            except Exception:
+                self._log.failure("noting who watches a console")
+            if lease.company is company:
+                lease.company = None
 
     def note(self, lease: Lease, session_id: str, holder: Holder, lingers: bool) -> Deferred[None]:
         """Tells the whole cell which session has the console now.
@@ -272,6 +315,17 @@ class CellLeases:
         """
         return self.database.read(leases.held, instance_uuid, session_id)
 
+    def company(
+        self, instance_uuid: str | None = None, session_id: str | None = None
+    ) -> Deferred[list[LeaseRow]]:
+        """Every session of the cell's living replicas, those that watch included.
+
+        :param instance_uuid: of this instance only.
+        :param session_id: this session only.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+        return self.database.read(observers.company, instance_uuid, session_id)
+
     def request_disconnect(
         self,
         by: str,
@@ -289,7 +343,7 @@ class CellLeases:
         """
         if session_id is None and instance_uuid is None:
             raise ValueError("name a session or an instance")
-        asked = self.database.run(leases.want, by, reason, session_id, instance_uuid)
+        asked = self.database.run(observers.want, by, reason, session_id, instance_uuid)
         return asked.addCallback(self._asked, by, reason)
 
     def _asked(self, rows: list[LeaseRow], by: str, reason: str) -> list[LeaseRow]:
@@ -307,25 +361,25 @@ class CellLeases:
 
     async def _attempt(self, key: ConsoleKey, session_id: str, holder: Holder) -> CellLease | None:
         standing = self._present()
-        row = await self.database.read(leases.look, key)
-        if row is None:
-            raise NotFound(GONE)
         # One of ours that was fenced may not have closed its socket yet.
-        if not row.free or key in self._held:
-            raise _busy(row)
-        claim = Claim(key, standing.replica_id, session_id, row.epoch + 1)
-        self._taking.add(claim)
+        if key in self._held:
+            raise _refusal(await self.database.read(leases.look, key))
+        self._taking.add(session_id)
         try:
-            if not await self._claimed(claim, row.replica_id, holder):
-                return None
-            # What a former incarnation of this process held, it has closed itself.
-            seized = row.replica_id is not None and row.replica_id not in self._former
+            taking, seized = await self._obtained(
+                Wish(key, standing.replica_id, session_id, holder)
+            )
+            claim = taking.claim
+            if claim is None:
+                if taking.row is not None and taking.row.free:
+                    return None
+                raise _refusal(taking.row)
             lease = CellLease(claim, seized, standing, self.seconds)
             if lease.valid:
                 self._held[key] = lease
                 return lease
         finally:
-            self._taking.discard(claim)
+            self._taking.discard(session_id)
         await self._release(claim)
         raise Unavailable(STOPPING if self._stopping else TOO_LATE)
 
@@ -334,14 +388,22 @@ class CellLeases:
             raise Unavailable(STOPPING)
         return self._heart.standing()
 
-    async def _claimed(self, claim: Claim, previous: str | None, holder: Holder) -> bool:
-        """Whether the claim is in force; an unknown COMMIT is read back."""
+    async def _obtained(self, wish: Wish) -> tuple[Taking, bool]:
+        """What came of the wish, and whether the console was seized.
+
+        An unknown COMMIT is read back. It does not say from whom the console was taken, so
+        the worst is supposed.
+        """
         try:
-            return await self.database.run(leases.take, claim, previous, holder)
+            taking = await self.database.run(leases.obtain, wish)
         except Unavailable:
-            if await self.database.read(leases.holds, claim):
-                return True
-            raise
+            claim = await self.database.read(leases.granted, wish)
+            if claim is None:
+                raise
+            return Taking(claim), True
+        # What a former incarnation of this process held, it has closed itself.
+        seized = taking.previous is not None and taking.previous not in self._former
+        return taking, seized
 
     async def _release(self, claim: Claim) -> None:
         try:
@@ -376,10 +438,13 @@ class CellLeases:
             if mark in known and mark not in there and lease.ask_once(GONE):
                 lease.lose()
                 self._tell(lease, InstanceNotRunning.close_code, GONE)
-        known |= {_named(claim) for claim in self._taking}
-        for claim in rows:
-            if _named(claim) not in known:
-                await self._release(claim)
+        strays = [
+            claim
+            for claim in rows
+            if _named(claim) not in known and claim.session_id not in self._taking
+        ]
+        for claim in strays:
+            await self._release(claim)
 
     def _disconnect(self, row: LeaseRow, by: str, reason: str) -> None:
         lease = self._held.get(row.key)
@@ -417,7 +482,9 @@ def _named(claim: Claim) -> tuple[ConsoleKey, str, int]:
     return claim.key, claim.replica_id, claim.epoch
 
 
-def _busy(row: LeaseRow) -> ConsoleBusy:
+def _refusal(row: LeaseRow | None) -> ConsoledError:
+    if row is None:
+        return NotFound(GONE)
     return ConsoleBusy(
         BUSY,
         user_id=row.holder.user_id,

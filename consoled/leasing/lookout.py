@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from consoled.db import leases, replicas
+from consoled.db import observers, replicas
 from consoled.errors import ConsoledError
 from consoled.interfaces import Database
 from consoled.leasing.values import News, Timings
@@ -70,7 +70,7 @@ class Lookout:
         """One poll; an exception that left it would end the loop for good."""
         try:
             own_id = self.own_id()
-            news = await self.database.read(leases.news, own_id or NOBODY)
+            news = await self.database.read(observers.news, own_id or NOBODY)
             now = self.seconds()
             self._watch.saw((peer for peer in news.peers if peer.replica_id != own_id), now)
             if own_id is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from consoled.model import SERIAL
+from consoled.model import SERIAL, WRITER
 
 
 @frozen
@@ -38,6 +38,19 @@ class Holder:
 
 
 @frozen
+class Wish:
+    """A session that wants a console for its replica.
+
+    :ivar holder: for whom; shown to others as far as policy lets them know.
+    """
+
+    key: ConsoleKey
+    replica_id: str
+    session_id: str
+    holder: Holder = Holder()
+
+
+@frozen
 class LeaseRow:
     """A console's lease as the database has it.
 
@@ -49,6 +62,7 @@ class LeaseRow:
     :ivar wanted: the reason of a requested disconnect, or None.
     :ivar wanted_by: who requested it.
     :ivar url: where the holding replica is reached by the others.
+    :ivar role: of the session: of those who watch there may be several on one console.
     """
 
     key: ConsoleKey
@@ -62,6 +76,7 @@ class LeaseRow:
     wanted: str | None = None
     wanted_by: str | None = None
     url: str | None = None
+    role: str = WRITER
 
     @property
     def free(self) -> bool:
@@ -74,6 +89,33 @@ class LeaseRow:
         if self.replica_id is None or self.session_id is None:
             return None
         return Claim(self.key, self.replica_id, self.session_id, self.epoch)
+
+
+@frozen
+class Taking:
+    """What came of a wish.
+
+    :ivar claim: the right to the console; None where it was not to be had.
+    :ivar previous: the dead replica that it was taken from, or None.
+    :ivar row: who has it instead; free where somebody was faster by a moment, None where
+        there is no such console.
+    """
+
+    claim: Claim | None
+    previous: str | None = None
+    row: LeaseRow | None = None
+
+
+@frozen
+class Watcher:
+    """A session that watches a console.
+
+    :ivar lingers: it waits for its viewer to come back.
+    """
+
+    session_id: str
+    holder: Holder
+    lingers: bool
 
 
 @frozen

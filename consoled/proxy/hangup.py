@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.task import deferLater
 
-from consoled.errors import ConsoledError, InstanceNotRunning, NotFound
+from consoled.errors import BackendUnreachable, ConsoledError, InstanceNotRunning, NotFound
 from consoled.interfaces import Driver
 
 NORMAL = 1000
@@ -17,8 +17,13 @@ SECOND_LOOK = 0.5
 before libvirt knows that the domain stopped."""
 
 
-async def why_hung_up(driver: Driver, instance_uuid: str, clock: Any) -> tuple[int, str]:
-    """``(close code, reason)`` for a session whose console hung up."""
+async def why_hung_up(
+    driver: Driver, instance_uuid: str, clock: Any, fault: str = ""
+) -> tuple[int, str]:
+    """``(close code, reason)`` for a session whose console hung up.
+
+    :param fault: what its transport says of that, for an instance that still runs.
+    """
     for wait in (0.0, SECOND_LOOK):
         if wait:
             await deferLater(clock, wait)
@@ -30,4 +35,6 @@ async def why_hung_up(driver: Driver, instance_uuid: str, clock: Any) -> tuple[i
             break
         if not instance.state.live:
             return InstanceNotRunning.close_code, f"{instance.name} has stopped."
+    if fault:
+        return BackendUnreachable.close_code, fault
     return NORMAL, "The console's port closed the connection."

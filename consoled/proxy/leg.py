@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,11 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.tcp import Connection
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
+from consoled.errors import BackendUnreachable
 from consoled.http.sending import write_now
 from consoled.interfaces import Lease, Leases
 from consoled.model import Console, Instance
@@ -20,24 +24,35 @@ CLOSE_PATIENCE = 1.0
 
 READ_SIZE = 96 * 1024
 """Bytes of output that one read takes at most: 50 us or so of the reactor's time. One read,
-one message of input (64 KiB) and the scrollback (80 KiB) are what a line holds when everybody
-stalls: less than the 256 KiB of a session."""
+one message of input (64 KiB) on top of what may wait (12 KiB, ``inlet.py``) and the scrollback
+(80 KiB) are what a line holds when everybody stalls: less than the 256 KiB of a session."""
+
+SEND_BUFFER = 8 * 1024
+"""Bytes that the kernel keeps for a guest that does not read, or twice that. Left alone it takes
+4 MB: a paste would be gone there long before the guest has it, and could not be cancelled."""
 
 
 class Leg(Protocol):
-    """The TCP connection to the console: bytes in, bytes out, nothing else."""
+    """The TCP connection to the console: bytes in, bytes out, nothing else.
+
+    :ivar fault: why the connection was lost, where its transport says so; else empty.
+    """
 
     def __init__(self) -> None:
         self._on_data: Callable[[bytes], None] = lambda data: None
         self._on_lost: Callable[[], None] = lambda: None
         self.lost: Deferred[None] = Deferred()
+        self.fault = ""
 
     def connectionMade(self) -> None:
         """Keystrokes go at once; a dead peer is noticed by keepalive."""
         transport: Any = self.transport
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
-        transport.bufferSize = READ_SIZE
+        tcp: Any = transport.transport if isinstance(transport, TLSMemoryBIOProtocol) else transport
+        tcp.bufferSize = READ_SIZE
+        if isinstance(tcp, Connection):
+            tcp.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         # Nothing is read before the viewer is there to take it.
         transport.pauseProducing()
 
@@ -53,6 +68,9 @@ class Leg(Protocol):
         """
         self._on_data, self._on_lost = on_data, on_lost
         transport: Any = self.transport
+        if isinstance(transport, Connection) and not transport.TLS:
+            # What the endpoints have put in between has done its work.
+            transport.protocol = self
         transport.registerProducer(throttle, True)
         transport.resumeProducing()
 
@@ -66,6 +84,8 @@ class Leg(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """The socket is closed, by whichever side."""
+        if reason is not None and reason.check(BackendUnreachable):
+            self.fault = str(reason.value)
         self.lost.callback(None)
         self._on_lost()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ from consoled.errors import (
     InstanceNotRunning,
     NotFound,
     TokenInvalid,
+    Unavailable,
 )
 from consoled.interfaces import (
     Driver,
@@ -32,6 +34,11 @@ from consoled.proxy.leg import Leg, LegFactory, OpenConsole
 from consoled.transports.connect import ConnectEndpoint
 
 log = Logger()
+
+OUT_OF_DESCRIPTORS = (
+    "no file descriptor is left for a console: raise LimitNOFILE (ulimit -Hn), or lower "
+    "[proxy] max_sessions"
+)
 
 OCCUPANCY_LOOKS = 2
 """QEMU needs a moment to see that the client before has hung up."""
@@ -50,7 +57,12 @@ def console_of(token: ConsoleAuthToken, instance: Instance) -> Console:
     if not instance.state.live:
         raise InstanceNotRunning(f"{instance.name} is not running. Start it and connect again.")
     console = instance.console(token.index)
-    if console is None or (console.host, console.port) != (token.host, token.port):
+    if (
+        console is None
+        or (console.host, console.port) != (token.host, token.port)
+        # Nobody who was promised TLS is connected without.
+        or (token.options.get("usetls") and not console.tls)
+    ):
         raise TokenInvalid("This console has changed since its URL was made. Get a new URL.")
     return console
 
@@ -76,13 +88,13 @@ class Opener:
     clock: IReactorTime
     connect_timeout: float
 
-    def open(
+    async def open(
         self,
         token: ConsoleAuthToken,
         session_id: str,
         holder: Holder,
         admit: Callable[[], Deferred[None]],
-    ) -> Deferred[OpenConsole]:
+    ) -> OpenConsole:
         """A connected console. Cancelling gives up a dial and leaves nothing behind.
 
         :param session_id: the session that it is opened for.
@@ -90,15 +102,6 @@ class Opener:
         :param admit: asked when the lease is held, and before anything is dialled.
         :raises consoled.errors.ConsoledError: why the console does not open.
         """
-        return Deferred.fromCoroutine(self._open(token, session_id, holder, admit))
-
-    async def _open(
-        self,
-        token: ConsoleAuthToken,
-        session_id: str,
-        holder: Holder,
-        admit: Callable[[], Deferred[None]],
-    ) -> OpenConsole:
         try:
             instance = await self.driver.instance(token.instance_uuid)
         except NotFound:
@@ -146,6 +149,10 @@ class Opener:
             log.warn("{place}: {reason}", place=console.place, reason=error)
             raise BackendUnreachable(f"{what} did not answer in time.") from error
         except (ConnectError, OSError) as error:
+            number = error.osError if isinstance(error, ConnectError) else error.errno
+            if number in (errno.EMFILE, errno.ENFILE):
+                log.error(OUT_OF_DESCRIPTORS, event="out_of_descriptors")
+                raise Unavailable("The console server is full. Try again in a moment.") from error
             log.warn("{place}: {reason}", place=console.place, reason=error)
             raise BackendUnreachable(f"{what} refused the connection.") from error
         assert isinstance(leg, Leg)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 # Strictly host[:port]: a URL parser would find a host in "evil@host" and "host#evil", too.
 _PLACE = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[0-9a-z._-]+)(?::(?P<port>[0-9]{1,5}))?")
@@ -95,6 +95,13 @@ class OriginRules:
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     allow_missing: bool = True
+    _hosts: frozenset[str] = field(init=False, repr=False, eq=False)
+
+    @_hosts.default
+    def _served(self) -> frozenset[str]:
+        base = origin_of(self.base_url)
+        own = () if base is None else (base.host,)
+        return frozenset((*_names(self.allowed_hosts), *own))
 
     def host_refusal(self, host: str) -> str | None:
         """Why this Host is not served, or None where it is.
@@ -102,11 +109,7 @@ class OriginRules:
         :param host: the Host header, or what a trusted proxy says it was.
         """
         place = parse_host(host)
-        base = origin_of(self.base_url)
-        names = _names(self.allowed_hosts)
-        if base is not None:
-            names.add(base.host)
-        if place is None or place.host not in names:
+        if place is None or place.host not in self._hosts:
             return (
                 "This console proxy is not known by the host name that was asked for. "
                 "Its operator can add the name to [console] allowed_hosts."

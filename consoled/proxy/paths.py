@@ -14,6 +14,7 @@ from attrs import frozen
 from consoled.errors import ConfigError
 
 PAGE = "serial.html"
+REPLAY = "replay/content"
 _SOCKETS = ("/", "/websockify")
 _FORBIDDEN = frozenset(b"/\\\x00")
 
@@ -75,6 +76,10 @@ class Layout:
         """Whether WebSockets are taken there."""
         return _join(segments) in (*_SOCKETS, "/" + PAGE, self.base_path)
 
+    def is_replay(self, segments: tuple[str, ...]) -> bool:
+        """Whether the page that plays recordings asks for one there: beside the console's."""
+        return _join(segments) == self._folder + REPLAY
+
     def files(self, segments: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         """The files below the web folder that a path may name, the best first.
 
@@ -82,7 +87,11 @@ class Layout:
         folder has no file of that name.
         """
         path = _join(segments)
-        folder = self.base_path.rpartition("/")[0] + "/"
+        folder = self._folder
         name = path.removeprefix(folder) if path.startswith(folder) else path.removeprefix("/")
         found = () if not name or name.endswith("/") else (tuple(name.split("/")),)
         return (*found, (PAGE,)) if path == self.base_path else found
+
+    @property
+    def _folder(self) -> str:
+        return self.base_path.rpartition("/")[0] + "/"

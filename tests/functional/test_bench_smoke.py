@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.measurements import QUICK, measurements
+from bench.measurements import measurements
+from bench.scale import QUICK
 
 DATABASES = ("sqlite", "postgresql")
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,12 +19,16 @@ BOTH = {"consoled", "direct"}
 RELAY = {
     "keystroke": BOTH,
     "keystroke_tls": {"consoled"},
+    "keystroke_recorded": {"consoled"},
+    "recording": {"consoled"},
     "typing": BOTH,
     "typing_flooded": BOTH,
     "bulk": BOTH,
     "idle_20": {"consoled"},
     "idle_40": {"consoled"},
+    "idle_tls_20": {"consoled"},
     "opened": BOTH,
+    "opened_tls": {"consoled"},
     "issued": {"consoled"},
 }
 OF_TOKENS = {
@@ -49,8 +54,8 @@ def _of(*beginnings: str) -> dict[str, set[str]]:
     [
         (
             [
-                *("keystroke", "keystroke_tls", "typing", "typing_flooded", "bulk", "idle"),
-                *("opened", "issued"),
+                *("keystroke", "keystroke_tls", "recording", "typing", "typing_flooded", "bulk"),
+                *("idle", "idle_tls", "opened", "opened_tls", "issued"),
             ],
             RELAY,
             "keystroke and its echo, p99.9",

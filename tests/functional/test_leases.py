@@ -17,9 +17,9 @@ import pytest
 from attrs import astuple
 from databases import ALL, REPLICATED, new_database, server
 
-from consoled.db import instances, ports, schema
+from consoled.db import instances, leases, ports, replicas, schema
 from consoled.db.engine import make_engine
-from consoled.leasing.values import Timings
+from consoled.leasing.values import Claim, ConsoleKey, Holder, Timings, Wish
 from consoled.model import Console, Instance, InstanceState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,6 +156,33 @@ def test_a_thousand_races(replica: Start, url: str) -> None:
     assert all(wins), "one of them never had a chance: that was no race"
     _crowd(both)
     assert all(one.nothing_ended() for one in both)
+
+
+@pytest.mark.parametrize("url", ALL, indirect=True)
+def test_consoles_that_are_taken_together(url: str) -> None:
+    """One look and one statement for all of them; who was faster, and what is gone, is told."""
+    keys = [ConsoleKey(WEB, index) for index in range(4)]
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        for key in keys[1:]:
+            console = Console(key.index, "192.0.2.1", 10000 + key.index)
+            ports.claim(connection, WEB, console, 10000 + key.index)
+        assert leases.take(connection, Claim(keys[2], "another", "s0", 1), None, Holder())
+        replicas.register(connection, "another", "lab", "http://192.0.2.2/")
+    wishes = [
+        *(Wish(key, "mine", f"s{key.index}") for key in reversed(keys)),
+        Wish(keys[0], "mine", "late"),
+        Wish(ConsoleKey(WEB, 9), "mine", "s9"),
+    ]
+    with engine.begin() as connection:
+        takings = leases.obtain.many(connection, wishes)
+    owners = [None if one.row is None else one.row.replica_id for one in takings]
+    assert [one.claim is not None for one in takings] == [True, False, True, True, False, False]
+    assert owners == [None, "another", None, None, "mine", None]
+    with engine.begin() as connection:
+        assert all(leases.holds(connection, one.claim) for one in takings if one.claim)
+        assert leases.granted(connection, wishes[0]) == takings[0].claim
+    engine.dispose()
 
 
 def _crowd(both: tuple[Replica, Replica]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from backends import backend, echo
+from fault_world import until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -145,3 +146,31 @@ def test_ending_all_of_an_instance(tmp_path: Path) -> None:
         assert answer.status == 202
         assert len(answer.body["sessions"]) == 2
         assert close_of(one)[0] == close_of(two)[0] == 4410
+
+
+def test_observers_are_sessions(tmp_path: Path) -> None:
+    """Who watches is in the list of either daemon, and ended through the one that has it not."""
+    with two_daemons(tmp_path) as (first, second), console(first, 0) as writer:
+        echoes(writer)
+        answer = first.request(
+            "POST",
+            f"/v1/servers/{WEB_1}/consoles/0/tokens",
+            key=MEMBER_KEY,
+            body={"token": {"role": "observer"}},
+        )
+        url = answer.body["token"]["url"].replace("http://", "ws://")
+        with connect(url, compression=None) as watcher:
+            assert watcher.recv(PATIENCE) == b"x"
+
+            def listed() -> dict[str, str]:
+                rows = second.request("GET", "/v1/sessions", key=MEMBER_KEY).body["sessions"]
+                return {row["role"]: row["id"] for row in rows}
+
+            until(second, "both are listed", lambda: set(listed()) == {"writer", "observer"})
+            path = f"/v1/sessions/{listed()['observer']}"
+            assert second.request("DELETE", path, key=STRANGER_KEY).status == 404
+            ended = second.request("DELETE", path, key=MEMBER_KEY)
+            assert [row["role"] for row in ended.body["sessions"]] == ["observer"]
+            assert close_of(watcher) == (4410, "You were disconnected by max.")
+        until(second, "the writer is alone", lambda: set(listed()) == {"writer"})
+        echoes(writer)

@@ -202,6 +202,12 @@ class FakeDirectory:
         """All, or those of one instance or one session."""
         return succeed(self._matching(instance_uuid, session_id))
 
+    def company(
+        self, instance_uuid: str | None = None, session_id: str | None = None
+    ) -> Deferred[list[LeaseRow]]:
+        """All, or those of one instance or one session."""
+        return succeed(self._matching(instance_uuid, session_id))
+
     def request_disconnect(
         self,
         by: str,

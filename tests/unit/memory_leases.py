@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 
 from consoled.errors import ConsoleBusy
 from consoled.interfaces import Lease
-from consoled.leasing.values import Holder, LeaseRow
+from consoled.leasing.values import Holder, LeaseRow, Watcher
 
 
 @define(eq=False)
@@ -24,6 +26,7 @@ class MemoryLease:
     valid: bool = True
     seized: bool = False
     lingers: bool = False
+    watchers: tuple[Watcher, ...] = ()
 
 
 @define
@@ -65,6 +68,12 @@ class MemoryLeases:
         """Remembers it."""
         assert isinstance(lease, MemoryLease)
         lease.session_id, lease.lingers = session_id, lingers
+        return succeed(None)
+
+    def watch(self, lease: Lease, watchers: Sequence[Watcher]) -> Deferred[None]:
+        """Remembers them."""
+        assert isinstance(lease, MemoryLease)
+        lease.watchers = tuple(watchers)
         return succeed(None)
 
     def elsewhere(

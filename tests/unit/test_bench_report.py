@@ -8,11 +8,23 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import report
+from bench.bars import Bar
 from bench.figures import Figure, Kind
 from bench.plot import svg
 
-LATENCY = Kind("latency", "a latency", "µs", False, "p50")
-RATE = Kind("rate", "a rate", "1/s", True)
+LATENCY = Kind(
+    "latency",
+    "a latency",
+    "µs",
+    False,
+    "p50",
+    bars=(
+        Bar(0.75, "p50", "websockify"),
+        Bar(2.0, "p50", "haproxy"),
+        Bar(1.0, "p99", "websockify"),
+    ),
+)
+RATE = Kind("rate", "a rate", "1/s", True, bars=(Bar(400),))
 FIGURES = [
     Figure(LATENCY, "consoled", {"p50": (90.0, 100.0, 110.0), "p99": (400.0, 500.0, 600.0)}),
     Figure(LATENCY, "websockify", {"p50": (190.0, 200.0, 210.0), "p99": (250.0, 250.0, 250.0)}),
@@ -23,17 +35,32 @@ FIGURES = [
 def test_table_has_a_row_a_statistic_and_ratios() -> None:
     """Each row shows medians with their range and consoled's ratio; what is missing is a dash."""
     assert report.table(FIGURES) == [
-        ["figure", "unit", "consoled", "websockify", "consoled / websockify"],
-        ["a latency, p50", "µs", "100 (90.0-110)", "200 (190-210)", "0.5x"],
-        ["a latency, p99", "µs", "500 (400-600)", "250 (250-250)", "2x"],
-        ["a rate", "1/s", "1000 (1000-1000)", "-", "-"],
+        ["figure", "unit", "consoled", "websockify", "consoled / websockify", "bar", "met"],
+        [
+            *("a latency, p50", "µs", "100 (90.0-110)", "200 (190-210)", "0.5x"),
+            *("<= 0.75x websockify, <= 2x haproxy", "met, -"),
+        ],
+        [
+            *("a latency, p99", "µs", "500 (400-600)", "250 (250-250)", "2x"),
+            *("<= 1x websockify", "not met"),
+        ],
+        ["a rate", "1/s", "1000 (1000-1000)", "-", "-", ">= 400", "met"],
     ]
+
+
+def test_a_figure_beside_another_of_our_own() -> None:
+    """A bar may be set against consoled's figure of another kind, if that was measured."""
+    kind = Kind("flooded", "flooded", "µs", False, "p50", bars=(Bar(3.0, "p50", beside="latency"),))
+    flooded = Figure(kind, "consoled", {"p50": (299.0,)})
+    assert report.verdicts([*FIGURES, flooded], kind) == {"<= 3x latency": True}
+    assert report.verdicts([flooded], kind) == {"<= 3x latency": None}
+    assert report.verdicts([Figure(kind, "direct", {"p50": (1.0,)})], kind) == {}
 
 
 def test_table_without_consoled_has_no_ratio() -> None:
     """Peers can be measured alone."""
     (_, row, *_) = report.table([FIGURES[1]])
-    assert row == ["a latency, p50", "µs", "200 (190-210)", "-"]
+    assert row == ["a latency, p50", "µs", "200 (190-210)", "-", "-", "-"]
 
 
 def test_text_columns_are_aligned() -> None:
@@ -53,10 +80,12 @@ def test_short_numbers(value: float, text: str) -> None:
 
 
 def test_json_lines_are_one_object_a_figure() -> None:
-    """Each line parses by itself and names its figure and subject."""
-    lines = report.as_json_lines(FIGURES, {"cores": 2}).splitlines()
-    found = [(line["figure"], line["subject"]) for line in map(json.loads, lines)]
+    """Each line parses by itself, names its figure and subject, and judges ours."""
+    lines = [json.loads(line) for line in report.as_json_lines(FIGURES, {"cores": 2}).splitlines()]
+    found = [(line["figure"], line["subject"]) for line in lines]
     assert found == [("latency", "consoled"), ("latency", "websockify"), ("rate", "consoled")]
+    wanted = {"<= 0.75x websockify": True, "<= 2x haproxy": None, "<= 1x websockify": False}
+    assert [line.get("bars") for line in lines] == [wanted, None, {">= 400": True}]
 
 
 def test_publish_replaces_what_is_between_the_markers() -> None:

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from consoled.db import instances, leases, replicas
 from consoled.errors import ConsoleBusy, NotFound, Unavailable
 from consoled.leasing.cell import DISCONNECTED
-from consoled.leasing.values import ConsoleKey, LeaseRow
+from consoled.leasing.values import ConsoleKey, LeaseRow, Taking
 
 KEY = ConsoleKey(WEB, 0)
 
@@ -134,19 +134,59 @@ def test_a_look_that_is_answered_late_condemns_nobody() -> None:
     assert a.leases.replica_id == "a-1"
 
 
-def test_two_that_look_at_the_same_moment() -> None:
-    """F8: both see it free, one gets it; the other looks again and finds it busy."""
+def test_two_that_come_at_the_same_moment() -> None:
+    """F8: both have asked, one gets it; the other finds it busy, whoever hears first."""
     world, a, b = two()
     a.wire.prompt = b.wire.prompt = False
     a.take()
     b.take()
-    for call in (a.wire.calls.pop(), b.wire.calls.pop()):
-        call.reply()
-    b.wire.flush()
+    b.wire.calls[0].land()
     a.wire.flush()
+    b.wire.flush()
     assert b.held[0].valid
     assert isinstance(a.refused[0], ConsoleBusy)
     assert row(world).epoch == 1
+
+
+def test_a_console_that_came_free_again_is_asked_for_again() -> None:
+    """Somebody was faster between look and UPDATE, and is gone already."""
+    world, a, _ = two()
+    a.wire.prompt = False
+    a.take()
+    (first,) = a.wire.calls
+    first.landed, first.outcome = True, Taking(None, row=LeaseRow(KEY, 1, None, owner_dead=False))
+    a.wire.flush()
+    assert a.held[0].valid
+    assert row(world).claim == a.held[0].claim
+
+
+def test_consoles_that_always_come_free_again() -> None:
+    """It is asked for three times, then called busy."""
+    _world, a, _ = two()
+    a.wire.prompt = False
+    a.take()
+    for _ in range(3):
+        (call,) = a.wire.calls
+        call.landed, call.outcome = True, Taking(None, row=LeaseRow(KEY, 1, None, owner_dead=False))
+        a.wire.calls.remove(call)
+        call.reply()
+    assert isinstance(a.refused[0], ConsoleBusy)
+
+
+def test_a_console_whose_socket_is_not_closed_yet_is_not_taken() -> None:
+    """What this process has lost by being silent it does not take back before it has closed it."""
+    world, a, _ = two()
+    lease = a.lease()
+    a.wire.away = True
+    world.advance(16)
+    a.wire.away = False
+    world.advance(3)
+    assert not lease.valid
+    a.take(user="bob")
+    assert isinstance(a.refused[0], ConsoleBusy)
+    close_sessions(a)
+    taken = a.lease(user="bob")
+    assert (taken.valid, taken.seized) == (True, False)
 
 
 def test_a_stopped_owner_wakes_up_without_its_lease() -> None:
@@ -290,12 +330,13 @@ def test_a_take_whose_commit_is_unknown_is_read_back() -> None:
     _world, a, b = two()
     a.wire.prompt = False
     a.take()
-    a.wire.calls.pop(0).reply()
     (update,) = a.wire.calls
     update.land()
     update.lose()
     a.wire.calls.pop(1).reply()
     assert a.held[0].valid
+    # Nobody has said from whom it was taken.
+    assert a.held[0].seized
     b.take()
     assert isinstance(b.refused[0], ConsoleBusy)
 
@@ -305,7 +346,6 @@ def test_a_take_that_lands_after_it_was_read_back() -> None:
     world, a, b = two()
     a.wire.prompt = False
     a.take()
-    a.wire.calls.pop(0).reply()
     (update,) = a.wire.calls
     update.lose()
     a.wire.calls.pop(1).reply()
@@ -324,7 +364,6 @@ def test_a_take_that_takes_longer_than_the_standing() -> None:
     a = world.node("a")
     a.wire.prompt = False
     a.take()
-    a.wire.calls.pop(0).reply()
     (update,) = a.wire.calls
     a.wire.calls.clear()
     a.stalled = True
@@ -355,7 +394,6 @@ def test_takes_and_releases_under_way_are_not_repaired() -> None:
     world.advance(1)
     a.wire.prompt = False
     a.take()
-    a.wire.calls.pop(0).reply()
     (update,) = a.wire.calls
     a.wire.calls.clear()
     update.land()

@@ -8,7 +8,7 @@ from lease_world import WEB, make_consoles
 
 from consoled.db import instances, leases, replicas
 from consoled.db.database import CellDatabase
-from consoled.leasing.values import Claim, ConsoleKey, Holder, LeaseRow, Peer
+from consoled.leasing.values import Claim, ConsoleKey, Holder, LeaseRow, Peer, Taking, Wish
 
 KEY = ConsoleKey(WEB, 0)
 ALICE = Holder("alice", "demo")
@@ -62,6 +62,35 @@ def test_a_console_that_changed_since_the_look_is_not_taken(
     take(cell, "a", "s1", 1)
     assert not take(cell, "b", "s2", epoch, previous)
     assert look(cell).claim == Claim(KEY, "a", "s1", 1)
+
+
+def test_wishes_that_come_together(cell: CellDatabase) -> None:
+    """Each is answered as if it came alone: taken, gone, or whoever was faster."""
+    second, gone = ConsoleKey(WEB, 1), ConsoleKey(WEB, 7)
+    wishes = [
+        Wish(second, "a", "s1", ALICE),
+        Wish(KEY, "a", "s2", ALICE),
+        Wish(gone, "a", "s3", ALICE),
+        Wish(KEY, "a", "s4", Holder("bob", "demo")),
+    ]
+    first, other, missing, late = outcome(cell.run(leases.obtain.many, wishes))
+    assert first == Taking(Claim(second, "a", "s1", 1))
+    assert other == Taking(Claim(KEY, "a", "s2", 1))
+    assert missing == Taking(None)
+    assert (late.claim, late.row) == (None, look(cell))
+    assert look(cell).holder == ALICE
+    assert outcome(cell.read(leases.granted, wishes[1])) == other.claim
+    assert outcome(cell.read(leases.granted, wishes[3])) is None
+
+
+def test_a_wish_for_what_a_dead_replica_holds(cell: CellDatabase) -> None:
+    """It is taken from that one as soon as it is dead, and says so."""
+    take(cell, "a", "s1", 1)
+    wish = Wish(KEY, "b", "s2", ALICE)
+    assert outcome(cell.run(leases.obtain, wish)) == Taking(None, row=look(cell))
+    assert outcome(cell.run(replicas.declare_dead, Peer("a", 0)))
+    assert outcome(cell.run(leases.obtain, wish)) == Taking(Claim(KEY, "b", "s2", 2), "a")
+    assert look(cell).claim == Claim(KEY, "b", "s2", 2)
 
 
 def test_taking_from_a_dead_replica(cell: CellDatabase) -> None:

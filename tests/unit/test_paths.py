@@ -163,3 +163,20 @@ def test_useless_base_urls(path: str) -> None:
     """A base_url that no request could reach is an error of the configuration."""
     with pytest.raises(ConfigError, match="base_url"):
         Layout.of(f"http://h{path}")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "path", "there"),
+    [
+        ("http://h/serial.html", "/replay/content", True),
+        ("http://h/", "/replay/content", True),
+        ("http://h/a/b/serial.html", "/a/b/replay/content", True),
+        ("http://h/a/b/serial.html", "/replay/content", False),
+        ("http://h/serial.html", "/replay/content/", False),
+        ("http://h/serial.html", "/replay/", False),
+        ("http://h/serial.html", "/x/replay/content", False),
+    ],
+)
+def test_recordings_are_beside_the_page(base_url: str, path: str, there: bool) -> None:
+    """The page that plays recordings asks for them in its own folder, and nowhere else."""
+    assert Layout.of(base_url).is_replay(split_path(path.encode())) is there

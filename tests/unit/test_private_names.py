@@ -10,7 +10,7 @@ from typing import Any
 
 import autobahn.websocket.protocol
 import pytest
-from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.base import ReactorBase
 from twisted.internet.epollreactor import EPollReactor
@@ -19,15 +19,17 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.web.http import HTTPChannel
 from wires import Wire
 
+from consoled import __version__
 from consoled.http.channel import BoundedChannel
 from consoled.proxy.websocket import (
     MESSAGE_LIMIT,
-    OF_THE_HANDSHAKE,
     ConsoleSocket,
     ConsoleSocketFactory,
     Handshake,
     PingRules,
 )
+
+HANDSHAKE = Handshake(b"dGhlIHNhbXBsZSBub25jZQ==")
 
 
 class Nobody:
@@ -41,7 +43,7 @@ def open_socket() -> tuple[ConsoleSocket, Wire]:
     socket, wire = sockets.socket(lambda _: session, None), Wire()
     wire.protocol = socket
     socket.makeConnection(wire)
-    socket.dataReceived(Handshake(b"MDEyMzQ1Njc4OWFiY2RlZg==").as_request())
+    socket.accept(HANDSHAKE)
     wire.clear()
     return socket, wire
 
@@ -79,15 +81,49 @@ def test_autobahn_copies_options_that_a_class_lacks() -> None:
     assert socket.maxMessagePayloadSize == MESSAGE_LIMIT
 
 
-def test_an_open_socket_has_forgotten_its_handshake() -> None:
-    """What is taken off an open socket is there before, and autobahn does without it after."""
+def test_a_handshake_is_accepted_as_autobahn_does() -> None:
+    """The same answer, and afterwards the same state, but for what is taken off on purpose."""
+    theirs, their_wire = WebSocketServerProtocol(), Wire()
+    theirs.factory = WebSocketServerFactory(reactor=MemoryReactorClock())
+    theirs.factory.setProtocolOptions(autoPingInterval=5, openHandshakeTimeout=0)
+    theirs.factory.server = f"consoled/{__version__}"
+    theirs.makeConnection(their_wire)
+    theirs.dataReceived(
+        b"GET / HTTP/1.1\r\nHost: consoled\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + HANDSHAKE.key + b"\r\n\r\n"
+    )
+    session: Any = Nobody()
+    sockets = ConsoleSocketFactory(MemoryReactorClock(), PingRules(5, 5))
+    ours, our_wire = sockets.socket(lambda _: session, None), Wire()
+    ours.makeConnection(our_wire)
+    ours.accept(HANDSHAKE)
+
+    assert our_wire.written == their_wire.written
+    names = ("state", "inside_message", "current_frame", "data", "websocket_version", "closedByMe")
+    assert {n: getattr(ours, n) for n in names} == {n: getattr(theirs, n) for n in names}
+    assert ours.autoPingPendingCall is not None
+    of_the_class = {"websocket_version", *WebSocketServerProtocol.CONFIG_ATTRS}
+    unread = vars(theirs).keys() - vars(ours).keys() - of_the_class
+    assert unread == {
+        *("http_headers", "http_request_data", "http_request_host", "http_request_params"),
+        *("http_request_path", "http_request_uri", "http_response_data", "http_status_line"),
+        *("is_open", "peer", "websocket_extensions", "websocket_extensions_in_use"),
+        *("_wskey", "websocket_origin", "websocket_protocol_in_use", "websocket_protocols"),
+    }
+
+
+def test_an_open_socket_does_without_what_it_lacks() -> None:
+    """autobahn answers a ping and a close of a socket that we have accepted."""
     source = inspect.getsource(autobahn.websocket.protocol)
-    socket, wire = open_socket()
-    for name in (*OF_THE_HANDSHAKE, "send_queue"):
+    for name in ("send_queue", "is_open", "trafficStats"):
         assert f"self.{name}" in source
-    assert not set(OF_THE_HANDSHAKE) & vars(socket).keys()
+    socket, wire = open_socket()
     socket.dataReceived(b"\x89\x80abcd")
     assert wire.written == b"\x8a\x00"
+    wire.clear()
+    socket.onClose = lambda *_: None  # type: ignore[method-assign]  # nobody is in session
+    socket.dataReceived(b"\x88\x82abcd" + bytes((0x03 ^ 0x61, 0xE8 ^ 0x62)))
+    assert wire.written == b"\x88\x02\x03\xe8"
 
 
 def test_twisted_buffers_of_a_connection() -> None:
@@ -103,7 +139,14 @@ def test_twisted_epoll_reactor() -> None:
     source = inspect.getsource(EPollReactor.doPoll)
     for name in ("self._poller.poll(timeout, len(self._selectables))", "self._doReadOrWrite"):
         assert name in source
-    assert "self.doIteration(t)" in inspect.getsource(ReactorBase.mainLoop)
+    loop = inspect.getsource(ReactorBase.mainLoop)
+    for line in ("self.runUntilCurrent()", "self.timeout()", "self.doIteration(t)"):
+        assert line in loop
+    assert "while self._started" in loop
+    # What makes Twisted's loop look: a call, a new timer, the end.
+    source = inspect.getsource(ReactorBase)
+    for name in ("threadCallQueue", "_newTimedCalls", "_pendingTimedCalls", "_justStopped"):
+        assert f"self.{name}" in source
 
 
 @pytest.mark.parametrize(

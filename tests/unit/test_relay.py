@@ -71,7 +71,7 @@ def open_socket(session: Any, chosen: str | None = "consoled.v1") -> tuple[Conso
     wire = Wire()
     wire.protocol = socket
     socket.makeConnection(wire)
-    socket.dataReceived(Handshake(b"MDEyMzQ1Njc4OWFiY2RlZg==", chosen).as_request())
+    socket.accept(Handshake(b"MDEyMzQ1Njc4OWFiY2RlZg==", chosen))
     wire.clear()
     socket.go_straight(session.typed)
     return socket, wire

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from attrs import evolve
 from fakes import WEB_1, make_instance, result
 from receptions import NOW, House
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectBindError, ConnectionRefusedError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
@@ -19,6 +20,7 @@ from consoled.errors import TokenInvalid, Unavailable
 from consoled.leasing.values import Holder
 from consoled.model import ConsoleAuthToken, InstanceState
 from consoled.proxy.gate import CREDIT_WINDOW
+from consoled.proxy.inlet import ROOM
 from consoled.proxy.limits import SessionLimits
 from consoled.proxy.presence import Busy
 from consoled.proxy.reception import Arrival, Farewell
@@ -52,6 +54,7 @@ class Viewer:
         self.busy: Busy | None = None
         self.company: tuple[str | None, list[str]] | None = None
         self.requests: list[tuple[str | None, float]] = []
+        self.pasted: list[tuple[int, int | None]] = []
 
     def greet(self, greeting: Greeting) -> None:
         """The console is open."""
@@ -81,6 +84,10 @@ class Viewer:
     def show_wait(self, user: str | None, seconds: float) -> None:
         """The console was asked of its holder."""
         self.requests.append((user, seconds))
+
+    def show_pasted(self, gone: int, dropped: int | None) -> None:
+        """How much of a paste is at the console."""
+        self.pasted.append((gone, dropped))
 
     def dismiss(self, code: int, reason: str, busy: Busy | None = None) -> None:
         """Closed, with a reason."""
@@ -258,6 +265,16 @@ def test_refused_connection(bench: Bench) -> None:
     assert bench.free
 
 
+def test_no_descriptor_left(bench: Bench) -> None:
+    """That we have no descriptor for a console is not the console's fault (faults.md F7)."""
+    _, viewer = bench.begin()
+    factory = bench.reactor.tcpClients[-1][2]
+    error = ConnectBindError(errno.EMFILE, "Too many open files")
+    factory.clientConnectionFailed(None, Failure(error))
+    assert viewer.dismissed == (1013, "The console server is full. Try again in a moment.")
+    assert bench.free
+
+
 def test_black_holed_port(bench: Bench) -> None:
     """A port that never answers is given up in time (faults.md F11)."""
     _, viewer = bench.begin()
@@ -372,12 +389,17 @@ def test_backpressure_to_the_guest(bench: Bench) -> None:
 
 
 def test_backpressure_to_the_viewer(bench: Bench) -> None:
-    """A guest that does not read stops the reading from the viewer."""
-    _session, viewer, wire = bench.opened()
+    """A guest that does not read stops the reading from the viewer, and gets all in the end."""
+    session, viewer, wire = bench.opened()
     wire.producer.pauseProducing()
+    session.typed(bytes(ROOM))
+    assert viewer.transport.producerState == "producing"
+    session.typed(b"x")
     assert viewer.transport.producerState == "paused"
+    assert wire.written == b""
     wire.producer.resumeProducing()
     assert viewer.transport.producerState == "producing"
+    assert wire.written == bytes(ROOM) + b"x"
 
 
 def test_credit_of_a_page(bench: Bench) -> None:
@@ -614,6 +636,26 @@ def test_observer_comes_first(bench: Bench) -> None:
     assert lease.lingers
     watching.viewer_left()
     assert bench.free
+
+
+def test_the_cell_hears_who_watches(bench: Bench) -> None:
+    """Each observer that comes, loses its connection or goes is told to the cell, nobody else."""
+
+    def noted() -> list[tuple[str | None, bool]]:
+        (lease,) = bench.leases._held.values()
+        return [(one.holder.user_id, one.lingers) for one in lease.watchers]
+
+    bench.opened()
+    assert noted() == []
+    watching, _ = bench.begin(WATCHER)
+    assert noted() == [("noa", False)]
+    watching.viewer_lost()
+    assert noted() == [("noa", True)]
+    again, _ = bench.begin(WATCHER)
+    assert noted() == [("noa", True), ("noa", False)]
+    again.viewer_left()
+    watching.ended(4410, "out")
+    assert noted() == []
 
 
 def test_slow_observer_skips_to_live(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -76,6 +77,9 @@ def test_unknown_control_messages_mean_nothing() -> None:
         b'{"type": "ack", "bytes": true}',
         b'{"type": "ack", "bytes": 1.5}',
         b'{"type": "ack", "bytes": "1"}',
+        b'{"type": "break", "sysrq": 1}',
+        b'{"type": "paste"}',
+        b'{"type": "paste", "bytes": -1}',
         b"\xff\xfe",
         b"[" * 60_000,
     ],
@@ -106,6 +110,7 @@ def test_hello_escapes_names() -> None:
         lost=0,
         replay=0,
         unproven=False,
+        paste_rate=11_520,
     )
     assert message.isascii()
     assert b"\x1b" not in message
@@ -117,6 +122,7 @@ def test_hello_escapes_names() -> None:
         "instance": {"uuid": "u", "name": name},
         "console": 1,
         "offset": 7,
+        "paste_rate": 11_520,
     }
 
 
@@ -132,6 +138,7 @@ def test_hello_of_a_gap() -> None:
         lost=2,
         replay=5,
         unproven=True,
+        paste_rate=0,
     )
     assert json.loads(message).items() >= {"lost": 2, "replay": 5, "unproven": True}.items()
 
@@ -173,6 +180,39 @@ def test_company() -> None:
     }
     decoded = subprotocol.speaker("consoled.v1").decode(b'{"type": "handover"}', False)
     assert decoded == subprotocol.HandedOver()
+
+
+def test_paste() -> None:
+    """A page announces a paste and cancels it, and is told where it is and what never comes."""
+    v1 = speaker("consoled.v1")
+    assert v1.decode(b'{"type": "paste", "bytes": 65536}', False) == subprotocol.Pasting(65536)
+    assert v1.decode(b'{"type": "cancel"}', False) == subprotocol.Cancelled()
+    assert json.loads(subprotocol.pasted(1024, None)) == {"type": "pasted", "bytes": 1024}
+    over = json.loads(subprotocol.pasted(1024, 0))
+    assert over == {"type": "pasted", "bytes": 1024, "dropped": 0}
+
+
+def test_break() -> None:
+    """A page asks for a BREAK, with a SysRq's key or without, and is told whether it may."""
+    v1 = speaker("consoled.v1")
+    for text, key in ((b'{"type": "break"}', None), (b'{"type": "break", "sysrq": null}', None)):
+        assert v1.decode(text, False) == subprotocol.BreakWanted(key)
+    wanted = v1.decode(b'{"type": "break", "sysrq": "h"}', False)
+    assert wanted == subprotocol.BreakWanted("h")
+    greeting: dict[str, Any] = {
+        "session_id": "s",
+        "resume": "s.k",
+        "instance": {},
+        "index": 0,
+        "role": "writer",
+        "offset": 0,
+        "lost": 0,
+        "replay": 0,
+        "unproven": False,
+        "paste_rate": 0,
+    }
+    assert json.loads(subprotocol.hello(**greeting, breaks=True))["breaks"] is True
+    assert "breaks" not in json.loads(subprotocol.hello(**greeting))
 
 
 def test_confirm() -> None:

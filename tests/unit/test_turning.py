@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -158,6 +159,62 @@ def test_who_is_closed_in_a_turn_hears_nothing_more(room: Room) -> None:
     assert sorted([one.heard, two.heard]) in ([b"", b"a"], [b"", b"b"])
 
 
+def test_the_loop_serves_events_calls_and_timers(room: Room) -> None:
+    """Bytes, a call from a thread, timers and the end: each has its turn in the loop."""
+    peer, happened = Peer(), []
+    reactor = room.reactor
+
+    def heard() -> None:
+        happened.append("bytes")
+        if peer.heard == b"ab":
+            Thread(target=reactor.callFromThread, args=(called,)).start()
+
+    def called() -> None:
+        happened.append("call")
+        reactor.callLater(0, ring)
+
+    def ring() -> None:
+        happened.append("timer")
+        reactor.addSystemEventTrigger("after", "shutdown", reactor.crash)
+        other.sendall(b"c")
+        peer.on_data = reactor.stop
+
+    peer.on_data = heard
+    with room.accepted(peer) as other:
+        far = reactor.callLater(3600, lambda: None)
+        sending = reactor.callLater(0.01, other.sendall, b"b")
+        other.sendall(b"a")
+        reactor.mainLoop()
+        far.cancel()
+    assert happened == ["bytes", "bytes", "call", "timer"]
+    assert peer.heard == b"abc"
+    assert sending.called
+    assert not reactor.running
+
+
+def test_the_loop_survives_a_failure(room: Room) -> None:
+    """What goes wrong in the loop itself is logged, and it goes on."""
+    reactor: Any = room.reactor
+    looks = iter([None, 0.0])
+
+    def look() -> float | None:
+        for wait in looks:
+            return wait or fail()
+        reactor.crash()
+        return 0.0
+
+    def fail() -> float:
+        raise LookupError("a table was spilled")
+
+    reactor.timeout = look
+    with capturedLogs() as logs:
+        reactor.mainLoop()
+    assert [event["log_failure"].type for event in logs if "log_failure" in event] == [
+        LookupError,
+        LookupError,
+    ]
+
+
 def test_other_reactors_are_left_alone() -> None:
     """Only Twisted's epoll reactor itself is changed: of no other are the tables known."""
 
@@ -166,4 +223,4 @@ def test_other_reactors_are_left_alone() -> None:
 
     reactor = Other.__new__(Other)
     install(reactor)
-    assert "doIteration" not in vars(reactor)
+    assert not {"doIteration", "mainLoop"} & vars(reactor).keys()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gc
 import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import define, field
-from fakes import WEB_1, FakeAuthority, make_instance, result
+from fakes import FOREIGN, WEB_1, FakeAuthority, make_instance, result
 from receptions import House
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -18,14 +19,19 @@ from twisted.logger import capturedLogs
 from wires import Wire, answer_dial
 
 from consoled.errors import Unavailable
-from consoled.http.channel import BoundedSite
+from consoled.http.channel import BoundedChannel, BoundedSite
 from consoled.model import Caller
 from consoled.proxy.forwarded import TrustedProxies
+from consoled.proxy.gate import Gate
+from consoled.proxy.leg import Leg
+from consoled.proxy.limits import Stopwatch
+from consoled.proxy.line import Line
 from consoled.proxy.origin import OriginRules
 from consoled.proxy.paths import Layout
-from consoled.proxy.upgrade import Upgrades
+from consoled.proxy.session import SessionCore
+from consoled.proxy.upgrade import HANDSHAKE_DEADLINE, TOKEN_CHECK_LIMIT, Upgrades
 from consoled.proxy.website import ProxyResource, Public, Website, security_headers
-from consoled.proxy.websocket import ConsoleSocketFactory, PingRules, cut_reason
+from consoled.proxy.websocket import ConsoleSocket, ConsoleSocketFactory, PingRules, cut_reason
 
 BASE_URL = "http://127.0.0.1:6083/serial.html"
 KEY = base64.b64encode(b"0123456789abcdef").decode()
@@ -86,10 +92,10 @@ class Proxy:
         resource = ProxyResource(Layout.of(BASE_URL), public, self.upgrades)
         self.site = BoundedSite(resource, self.reactor)
 
-    def token(self, index: int = 0) -> str:
+    def token(self, index: int = 0, user: str = "mia", uuid: str = WEB_1) -> str:
         """A clear token for a console."""
-        instance = make_instance(WEB_1, "web-1")
-        caller = Caller("mia", "demo")
+        instance = make_instance(uuid, "web-1")
+        caller = Caller(user, "demo")
         issue = self.authority.issue(instance, instance.consoles[index], caller, BASE_URL)
         return str(result(issue).clear)
 
@@ -222,6 +228,86 @@ def test_too_many_sessions(tmp_path: Path) -> None:
     assert close_of(proxy.ask(f"/?token={proxy.token(1)}"))[0] == 1013
     first.protocol.dataReceived(frame(b"still"))
     assert guest.written == b"still"
+
+
+def test_who_is_away_makes_room(tmp_path: Path) -> None:
+    """A full daemon ends the session that has waited longest for its viewer, and its line."""
+    proxy = Proxy(tmp_path, max_sessions=2)
+    guests = []
+    for index in (0, 1):
+        wire = proxy.ask(f"/?token={proxy.token(index)}")
+        guests.append(answer_dial(proxy.reactor))
+        wire.drop()
+        proxy.reactor.advance(1)
+    assert len(proxy.sessions) == 2
+    with capturedLogs() as logs:
+        assert status(proxy.ask(f"/?token={proxy.token(uuid=FOREIGN)}")) == 101
+    guests.append(answer_dial(proxy.reactor))
+    assert [guest.disconnecting for guest in guests] == [True, False, False]
+    said = [event["event"] for event in logs if "event" in event]
+    assert said[0] == "session_yielded"
+    assert {"session_ended", "line_closed"} <= set(said)
+
+
+def test_whoever_displaces_needs_no_room(tmp_path: Path) -> None:
+    """A full daemon gives the console of somebody who is away to another user: one for one."""
+    proxy = Proxy(tmp_path, max_sessions=1)
+    away = proxy.ask(f"/?token={proxy.token()}")
+    guest = answer_dial(proxy.reactor)
+    away.drop()
+    wire = proxy.ask(f"/?token={proxy.token(user='noa')}")
+    wire.protocol.dataReceived(frame(b"mine"))
+    assert guest.written == b"mine"
+    assert len(proxy.sessions) == 1
+
+
+def test_too_many_handshakes(proxy: Proxy) -> None:
+    """Handshakes over the limit get 503 at once and ask nobody; later ones are served."""
+    authority = proxy.upgrades.authority = HangingAuthority()
+    proxy.upgrades.max_handshakes = 2
+    first, _, third = (proxy.ask("/?token=x") for _ in range(3))
+    assert status(third) == 503
+    assert b"Retry-After: 1\r\n" in third.written
+    assert len(authority.checks) == 2
+    authority.checks[0].errback(Unavailable("later"))
+    assert close_of(first)[0] == 1013
+    assert proxy.ask("/?token=x").written == b""
+    assert len(authority.checks) == 3
+
+
+@pytest.mark.parametrize("end", ["answered", "gone", "late"])
+def test_handshakes_under_way_are_counted_back(proxy: Proxy, end: str) -> None:
+    """However a handshake ends, its place is free again."""
+    authority = proxy.upgrades.authority = HangingAuthority()
+    proxy.upgrades.max_handshakes = 1
+    wire = proxy.ask("/?token=x")
+    if end == "answered":
+        authority.checks[0].errback(Unavailable("later"))
+    elif end == "gone":
+        wire.drop()
+    else:
+        proxy.reactor.advance(TOKEN_CHECK_LIMIT)
+    assert proxy.ask("/?token=x").written == b""
+
+
+class HangingHops:
+    """Another replica, or the database, that never says who has a console."""
+
+    def owner(self, *_: object) -> Deferred[None]:
+        """No answer."""
+        return Deferred()
+
+
+def test_absolute_handshake_deadline(proxy: Proxy) -> None:
+    """Whatever a handshake waits for, it is answered in ten seconds, with 503 then."""
+    hops: Any = HangingHops()
+    proxy.upgrades.hops = hops
+    wire = proxy.ask(f"/?token={proxy.token()}")
+    proxy.reactor.advance(HANDSHAKE_DEADLINE - 0.1)
+    assert wire.written == b""
+    proxy.reactor.advance(0.1)
+    assert status(wire) == 503
+    assert len(proxy.sessions) == 0
 
 
 @pytest.mark.parametrize(
@@ -370,6 +456,38 @@ def test_no_token_in_any_log(proxy: Proxy) -> None:
         proxy.ask(f"/?token={token}", {"Upgrade": None})
     assert logs
     assert token not in repr(logs)
+
+
+KINDS = (SessionCore, Line, Leg, ConsoleSocket, Gate, Stopwatch, BoundedChannel)
+"""What a session consists of."""
+
+
+def test_nothing_is_left_of_a_session(proxy: Proxy) -> None:
+    """When sessions have ended, however, none of their parts is kept by anybody (faults.md F5)."""
+
+    def parts() -> list[object]:
+        gc.collect()
+        return [one for one in gc.get_objects() if isinstance(one, KINDS)]
+
+    before = len(parts())
+    for end in ("left", "lost", "refused", "hung up"):
+        token = "wrong" if end == "refused" else proxy.token()
+        wire = proxy.ask(f"/?token={token}", {"Sec-WebSocket-Protocol": "consoled.v1"})
+        if end != "refused":
+            guest = answer_dial(proxy.reactor)
+            if end == "hung up":
+                guest.drop()
+        if end != "lost":
+            # Its own close, or the answer to ours.
+            wire.protocol.dataReceived(frame(struct.pack("!H", 1000), opcode=8))
+        wire.drop()
+        proxy.reactor.advance(60)
+    assert len(proxy.sessions) == 0
+    assert not proxy.reactor.getDelayedCalls()
+    # The test's own hold on what it has made.
+    del wire, guest
+    proxy.reactor.tcpClients.clear()
+    assert len(parts()) == before
 
 
 def test_drain(proxy: Proxy) -> None:
