@@ -39,7 +39,7 @@ class Reaper(Service):
     hosts: Callable[[], Deferred[Iterable[str]]]
     clock: IReactorTime
     interval: float = 60.0
-    batch: int = 100
+    batch: int = 50
     pause: float = 0.02
     jitter: Callable[[], float] = random.random
     _log: Logger = field(factory=Logger, init=False)
