@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, CursorResult, and_, bindparam, delete, insert, select, update
 
 from consoled.db.tables import instances
 from consoled.model import Instance
@@ -15,6 +16,13 @@ NAME_LENGTH = 255
 _SELECT = select(instances).where(instances.c.uuid == bindparam("of"))
 _UPDATE = update(instances).where(instances.c.uuid == bindparam("of"))
 _DELETE = delete(instances).where(instances.c.uuid == bindparam("of"))
+_DELETE_OF_HOST = delete(instances).where(
+    and_(
+        instances.c.uuid == bindparam("of"),
+        instances.c.host == bindparam("at_host"),
+        instances.c.driver == bindparam("by_driver"),
+    )
+)
 
 
 def upsert(connection: Connection, instance: Instance, driver: str) -> None:
@@ -36,6 +44,40 @@ def remove(connection: Connection, uuid: str) -> bool:
     :returns: whether there was one.
     """
     return connection.execute(_DELETE, {"of": uuid}).rowcount == 1
+
+
+def rows(connection: Connection, uuid: str | None = None) -> dict[str, dict[str, Any]]:
+    """The rows of all compute hosts by their uuid, as :func:`row` makes them.
+
+    :param uuid: of this instance only.
+    """
+    found = connection.execute(select(instances)) if uuid is None else _one(connection, uuid)
+    return {one["uuid"]: dict(one) for one in found.mappings()}
+
+
+def put(connection: Connection, found: Sequence[Instance], driver: str) -> list[Instance]:
+    """As :func:`upsert` for each.
+
+    :returns: the same.
+    """
+    for instance in found:
+        upsert(connection, instance, driver)
+    return list(found)
+
+
+def remove_from(connection: Connection, host: str, driver: str, uuids: Iterable[str]) -> list[str]:
+    """Deletes instances as far as they still belong to that compute host.
+
+    :returns: those that did.
+    """
+    places = [{"of": uuid, "at_host": host, "by_driver": driver} for uuid in uuids]
+    return [
+        place["of"] for place in places if connection.execute(_DELETE_OF_HOST, place).rowcount == 1
+    ]
+
+
+def _one(connection: Connection, uuid: str) -> CursorResult[Any]:
+    return connection.execute(_SELECT, {"of": uuid})
 
 
 def row(instance: Instance, driver: str) -> dict[str, Any]:

@@ -68,7 +68,10 @@ instances = Table(
     Column("metadata", JSON, nullable=False),
     **_MARIADB,
 )
-"""The instances for which consoles were asked; a row's end ends its consoles and tokens."""
+"""The instances of libvirt's domains, and those for which consoles were asked.
+
+A row's end ends its consoles and tokens.
+"""
 
 console_ports = Table(
     "console_ports",

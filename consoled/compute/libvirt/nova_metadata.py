@@ -5,6 +5,9 @@ do not), whatever version its namespace is in::
 
     <nova:flavor name="m1.small">
       <nova:extraSpecs><nova:extraSpec name="hw:serial_port_count">2</nova:extraSpec>...
+    <nova:owner>
+      <nova:user uuid="...">alice</nova:user><nova:project uuid="...">demo</nova:project>...
+    <nova:root type="image" uuid="..."/>
     <nova:image uuid="...">
       <nova:properties><nova:property name="hw_serial_port_count">2</nova:property>...
 """
@@ -16,6 +19,7 @@ import re
 from attrs import frozen
 from lxml import etree
 
+_LONGEST = 255
 _INSTANCE = re.compile(r"\{http://openstack\.org/xmlns/libvirt/nova/[^}]*\}instance")
 
 
@@ -43,6 +47,38 @@ def nova_facts(root: etree._Element) -> NovaFacts:
                 flavor=_named(element, "{*}flavor/{*}extraSpecs/{*}extraSpec"),
             )
     return NovaFacts(managed=False, image={}, flavor={})
+
+
+def nova_identity(root: etree._Element) -> dict[str, str]:
+    """Who asked nova for a domain, and as what: the names as consoled keeps them with it.
+
+    :returns: ``user_id``, ``user_name``, ``project_name``, ``flavor`` and ``image_id``, as
+        far as they are there; cut where they are too long for a name.
+    """
+    for element in root.iterfind("metadata/*"):
+        if isinstance(element.tag, str) and _INSTANCE.fullmatch(element.tag):
+            break
+    else:
+        return {}
+    user, project = element.find("{*}owner/{*}user"), element.find("{*}owner/{*}project")
+    found = {
+        "user_id": _attribute(user, "uuid"),
+        "user_name": _text(user),
+        "project_name": _text(project),
+        "flavor": _attribute(element.find("{*}flavor"), "name"),
+        # nova's older name for it, and the one that it has now.
+        "image_id": _attribute(element.find("{*}root[@type='image']"), "uuid")
+        or _attribute(element.find("{*}image"), "uuid"),
+    }
+    return {name: text[:_LONGEST] for name, text in found.items() if text}
+
+
+def _attribute(element: etree._Element | None, name: str) -> str:
+    return "" if element is None else element.get(name, "").strip()
+
+
+def _text(element: etree._Element | None) -> str:
+    return "" if element is None else (element.text or "").strip()
 
 
 def _named(element: etree._Element, path: str) -> dict[str, str]:

@@ -127,7 +127,7 @@ function start(keys: Keys | null): void {
     stateChanged: (next) => redialler.wireChanged(next),
     greeted: (hello) => {
       if (keys !== null) keys.resume.key = hello.resume;
-      redialler.greeted(hello.resume !== null);
+      redialler.greeted(hello.resume !== null, hello.linger * 1000);
       header.name(hello);
       guest = plain(hello.name, 100);
       breakable = hello.breaks;

@@ -21,6 +21,8 @@ export interface Hello {
   readonly countsPastes: boolean;
   /** Whether the person may send a BREAK, and the console can take one. */
   readonly breaks: boolean;
+  /** Seconds in which the page waits for an instance that stopped to start again. */
+  readonly linger: number;
 }
 
 /** A line for the person. */
@@ -182,6 +184,7 @@ function hello(message: Record<string, unknown>): Hello {
     watches: message.role === "observer",
     countsPastes: typeof message.paste_rate === "number",
     breaks: message.breaks === true,
+    linger: duration(message.linger),
   };
 }
 

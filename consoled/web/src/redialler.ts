@@ -1,6 +1,6 @@
 /** Brings a broken connection back by itself. */
 
-import { delayBefore, isBreak, PATIENCE } from "./schedule.js";
+import { delayBefore, delayToStart, endsWait, isBreak, PATIENCE, STOPPED } from "./schedule.js";
 import { ending, type Ending, type State } from "./states.js";
 
 /** Time and chance, as the page has them. */
@@ -26,14 +26,18 @@ interface Break {
   readonly how: Ending;
   readonly at: number;
   tried: number;
+  /** Whether the instance stopped, and its start is waited for. */
+  readonly stopped: boolean;
 }
 
 /**
  * Stands between the wire's states and the page: a break of a connection that can be resumed
  * becomes "reconnecting" until it is connected again, answered otherwise, stopped or given up.
+ * So does the stop of an instance, for as long as the server says that this is worth it.
  */
 export class Redialler {
   #resumable = false;
+  #linger = 0;
   #break: Break | null = null;
   #waiting = false;
   #cancel: () => void = () => {};
@@ -45,9 +49,15 @@ export class Redialler {
     private readonly show: (state: State) => void,
   ) {}
 
-  /** The console is open; `resumable` says whether there is a key to come back with. */
-  greeted(resumable: boolean): void {
+  /**
+   * The console is open.
+   *
+   * @param resumable whether there is a key to come back with.
+   * @param linger milliseconds in which the start of an instance that stopped is waited for.
+   */
+  greeted(resumable: boolean, linger = 0): void {
     this.#resumable = resumable;
+    this.#linger = linger;
   }
 
   /** What the wire says of itself. */
@@ -87,26 +97,38 @@ export class Redialler {
   forget(): void {
     this.#mended();
     this.#resumable = false;
+    this.#linger = 0;
   }
 
   #ended(how: Ending): void {
-    if (!this.#resumable || !isBreak(how.code)) {
+    if (!this.#mends(how.code)) {
       this.#finish(how);
       return;
     }
     this.#cancel();
-    if (this.#break === null) {
-      this.#break = { how, at: this.clock.now(), tried: 0 };
+    const stopped = this.#break?.stopped === true || how.code === STOPPED;
+    if (this.#break?.stopped !== stopped) {
+      this.#break = { how, at: this.clock.now(), tried: 0, stopped };
       this.show({ kind: "reconnecting", ending: how });
     }
-    const elapsed = this.clock.now() - this.#break.at;
-    const delay = delayBefore(this.#break.tried, elapsed, this.clock.chance());
+    const { at, tried } = this.#break;
+    const elapsed = this.clock.now() - at;
+    const delay = stopped
+      ? delayToStart(tried, elapsed, this.clock.chance(), this.#linger)
+      : delayBefore(tried, elapsed, this.clock.chance());
     if (delay === null) {
-      this.#finish(how);
+      this.#finish(stopped ? this.#break.how : how);
       return;
     }
     this.#waiting = true;
     this.#cancel = this.clock.later(delay, () => this.#dial());
+  }
+
+  /** Whether another connection may come about by itself after a close with that code. */
+  #mends(code: number): boolean {
+    if (!this.#resumable) return false;
+    if (this.#break?.stopped === true) return !endsWait(code);
+    return isBreak(code) || (code === STOPPED && this.#linger > 0);
   }
 
   #dial(): void {

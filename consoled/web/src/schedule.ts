@@ -18,6 +18,30 @@ export const PATIENCE = 20_000;
  */
 const BREAKS: ReadonlySet<number> = new Set([1001, 1005, 1006, 1012, 1013]);
 
+/** The instance is not running (docs/protocol.rst). */
+export const STOPPED = 4413;
+
+/** An error inside, or a console that refused: an instance that starts has its ports in a moment. */
+const REFUSED = 1011;
+
+/** Milliseconds between two looks whether an instance that stopped runs again, at most. */
+const WAITING = 3000;
+
+/** Whether a close with this code, while the start of an instance is waited for, ends the wait. */
+export function endsWait(code: number): boolean {
+  return code !== STOPPED && code !== REFUSED && !isBreak(code);
+}
+
+/**
+ * Milliseconds to wait before the next look whether the instance runs again, or null to give up.
+ *
+ * @param linger milliseconds from its stop in which that is worth it.
+ */
+export function delayToStart(tried: number, elapsed: number, chance: number, linger: number): number | null {
+  if (elapsed >= linger) return null;
+  return Math.min(DELAYS[tried] ?? WAITING, WAITING) * (0.5 + chance / 2);
+}
+
 /** Whether a connection that closed with this code broke without anybody's intent. */
 export function isBreak(code: number): boolean {
   return BREAKS.has(code);

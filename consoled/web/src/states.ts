@@ -1,5 +1,7 @@
 /** The state of the connection and its words. Codes: docs/protocol.rst, RFC 6455 section 7.4. */
 
+import { STOPPED } from "./schedule.js";
+
 /** What a person may do about a console that somebody has: the own other window, or another. */
 export type Claim = "takeover" | "ask" | "force";
 
@@ -41,7 +43,9 @@ export function words(state: State): string {
     case "connected":
       return `${state.watching ? "Watching" : "Connected"}${state.silent ? ", no output yet" : ""}`;
     case "reconnecting":
-      return "Connection lost; reconnecting";
+      return state.ending.code === STOPPED
+        ? `${state.ending.reason}; waiting for its start`
+        : "Connection lost; reconnecting";
     case "ended":
       return `Ended: ${state.ending.reason}`;
   }

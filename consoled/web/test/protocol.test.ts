@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ack, announcePaste, cancelPaste, confirm, handOver, parseControl } from "../src/protocol.js";
 
-const BARE = { type: "hello", name: "", console: 0, session: "", resume: null, offset: 0, replay: 0, unproven: false, watches: false, countsPastes: false, breaks: false };
+const BARE = { type: "hello", name: "", console: 0, session: "", resume: null, offset: 0, replay: 0, unproven: false, watches: false, countsPastes: false, breaks: false, linger: 0 };
 
 test("a hello names the console, the session and its resume key, and where its output goes on", () => {
   const text = '{"type":"hello","session":"s","resume":"s.k","role":"writer","instance":{"uuid":"u","name":"web-1"},"console":1,"offset":9,"lost":2,"replay":4,"unproven":true,"paste_rate":11520}';
-  assert.deepEqual(parseControl(text), { type: "hello", name: "web-1", console: 1, session: "s", resume: "s.k", offset: 9, replay: 4, unproven: true, watches: false, countsPastes: true, breaks: false });
+  assert.deepEqual(parseControl(text), { type: "hello", name: "web-1", console: 1, session: "s", resume: "s.k", offset: 9, replay: 4, unproven: true, watches: false, countsPastes: true, breaks: false, linger: 0 });
 });
 
 test("a hello says whether its person only watches", () => {

@@ -242,3 +242,56 @@ test("a connection that the person makes anew is not redialled before it is open
   assert.deepEqual(dials, []);
   assert.deepEqual(log, ["Connection lost; reconnecting", "Connecting", "Ended: the connection was lost"]);
 });
+
+test("an instance that stopped is waited for as long as the server says, and no longer", () => {
+  const { redialler, clock, log, dials, ends } = rig();
+  redialler.greeted(true, 20_000);
+  ends(4413, "web-1 has stopped.");
+  for (let looks = 0; looks < 50 && clock.pending > 0; looks += 1) {
+    clock.advance(3000);
+    if (dials.length > looks) ends(4413, "web-1 is not running. Start it and connect again.");
+  }
+  assert.deepEqual(log, ["web-1 has stopped; waiting for its start", "Ended: web-1 has stopped"]);
+  assert.ok(dials.length > 5 && dials.every((at) => at < 24_000), String(dials));
+});
+
+test("while it starts its port may refuse; then it is connected", () => {
+  const { redialler, clock, log, dials, ends } = rig();
+  redialler.greeted(true, 20_000);
+  ends(4413);
+  clock.advance(500);
+  ends(1011, "The serial port 0 of web-1 refused the connection.");
+  clock.advance(1000);
+  assert.deepEqual(dials, [500, 1500]);
+  redialler.greeted(true, 20_000);
+  redialler.wireChanged(CONNECTED);
+  assert.deepEqual(log, ["the instance is stopped; waiting for its start", "Connected"]);
+  assert.equal(clock.pending, 0);
+});
+
+test("an instance that is gone, or whose token is used up, is not waited for", () => {
+  const { redialler, clock, log, ends } = rig();
+  redialler.greeted(true, 20_000);
+  ends(4413);
+  clock.advance(500);
+  ends(4401, "The instance of this URL does not exist any more.");
+  assert.deepEqual(log.slice(1), ["Ended: The instance of this URL does not exist any more"]);
+  assert.equal(clock.pending, 0);
+});
+
+test("without the server's word a stop is the end", () => {
+  const { log, dials, ends } = rig();
+  ends(4413, "web-1 has stopped.");
+  assert.deepEqual([log, dials], [["Ended: web-1 has stopped"], []]);
+});
+
+test("a server that comes back after the instance stopped begins that wait anew", () => {
+  const { redialler, clock, log, ends } = rig();
+  redialler.greeted(true, 20_000);
+  ends(1006);
+  clock.advance(500);
+  ends(4413, "web-1 has stopped.");
+  assert.deepEqual(log, ["Connection lost; reconnecting", "web-1 has stopped; waiting for its start"]);
+  redialler.stop();
+  assert.equal(log.at(-1), "Ended: web-1 has stopped");
+});
