@@ -47,12 +47,14 @@ class Console:
     :ivar index: 0..n, the serial port's number in the guest.
     :ivar host: the address to dial, without brackets.
     :ivar port: the TCP port, or None where there is none.
+    :ivar tls: whether the port speaks TLS.
     """
 
     index: int
     host: str
     port: int | None
     type: str = SERIAL
+    tls: bool = False
 
     @property
     def place(self) -> str:

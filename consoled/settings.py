@@ -10,6 +10,11 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from consoled.compute.port_range import PortRange
+
+DEFAULT_PORTS = PortRange(((10000, 20000),))
+"""nova's own range (``[serial_console] port_range``)."""
+
 
 @frozen
 class Default:
@@ -30,7 +35,7 @@ class Default:
 class SerialConsole:
     """``[serial_console]``, the specification's group.
 
-    :ivar port_range: ``(start, stop)``, stop exclusive.
+    :ivar port_range: the ports that consoles are given.
     :ivar cert: the certificate file where TLS is on, else None.
     :ivar key: the key file where TLS is on and the key is not in ``cert``.
     :ivar web: a folder that is served instead of the built-in page, or None.
@@ -42,7 +47,7 @@ class SerialConsole:
     listen: str = "0.0.0.0"
     port: int = 6083
     proxyclient_address: str = "127.0.0.1"
-    port_range: tuple[int, int] = (10000, 20000)
+    port_range: PortRange = DEFAULT_PORTS
     record: bool = False
     daemon: bool = False
     ssl_only: bool = False
@@ -143,10 +148,19 @@ class Libvirt:
 
     :ivar uri: the connection URI.
     :ivar default_project: the project of domains without nova metadata, or None (admins only).
+    :ivar chardev_tls_ca: who vouches for consoles' ports that speak TLS, or None.
+    :ivar chardev_tls_cert: the certificate that consoled shows there, or None.
+    :ivar chardev_tls_key: its private key where that is not in ``chardev_tls_cert``.
+    :ivar chardev_tls_verify_name: the name in the hosts' certificates, or None for the address
+        that is dialled.
     """
 
     uri: str = "qemu:///system"
     default_project: str | None = None
+    chardev_tls_ca: Path | None = None
+    chardev_tls_cert: Path | None = None
+    chardev_tls_key: Path | None = None
+    chardev_tls_verify_name: str | None = None
 
 
 @frozen
@@ -165,8 +179,10 @@ class Proxy:
     :ivar ping_interval: seconds between WebSocket pings.
     :ivar ping_timeout: seconds without a pong until a viewer counts as gone.
     :ivar max_sessions: sessions at once; further ones are refused early.
+    :ivar max_handshakes: WebSocket handshakes on their way at once; further ones are refused.
     :ivar trusted_proxies: addresses or networks of load balancers.
     :ivar linger: seconds that a console waits for a viewer whose connection broke.
+    :ivar paste_rate: bytes of input a second that go to a guest; 0 is without limit.
     :ivar replica_url: where the cell's other replicas reach this proxy, or None.
     :ivar replica_ca: the certificates that vouch for the others' addresses, or None for the
         system's.
@@ -177,8 +193,10 @@ class Proxy:
     ping_interval: float = 12.0
     ping_timeout: float = 12.0
     max_sessions: int = 5000
+    max_handshakes: int = 1000
     trusted_proxies: tuple[str, ...] = ()
     linger: float = 30.0
+    paste_rate: int = 11_520
     replica_url: str | None = None
     replica_ca: Path | None = None
 

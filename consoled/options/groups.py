@@ -139,10 +139,12 @@ SERIAL_CONSOLE = [
     ),
     cfg.Opt(
         "port_range",
-        type=Checked(values.port_range, "START:STOP"),
+        type=Checked(values.port_range, "START:STOP, ..."),
         default="10000:20000",
         help="The TCP ports of a compute host that serial consoles are given, from START up to "
-        "but not including STOP. Keep them reachable from the proxy only.",
+        "but not including STOP; several segments between commas, such as "
+        "10000:10500,12000:12500. Keep them reachable from the proxy only, and give no part of "
+        "them to nova on the same host, which keeps books of its own.",
     ),
     cfg.Opt(
         "record",
@@ -377,6 +379,32 @@ LIBVIRT = [
         help="The project that owns domains which nova did not make. Empty: only administrators "
         "reach their consoles.",
     ),
+    cfg.Opt(
+        "chardev_tls_ca",
+        type=_optional_path(),
+        help="The PEM file with the certificates of the authorities that vouch for compute hosts "
+        "whose serial ports speak TLS (tls='yes' in the domain's XML, or tls in the inventory of "
+        "the static driver). Empty: such consoles cannot be opened. This file and the next two "
+        "are read again on SIGHUP.",
+    ),
+    cfg.Opt(
+        "chardev_tls_cert",
+        type=_optional_path(),
+        help="The PEM file with the certificate that consoled shows to these ports, followed by "
+        "its chain. QEMU asks for one unless chardev_tls_x509_verify is 0 in its qemu.conf.",
+    ),
+    cfg.Opt(
+        "chardev_tls_key",
+        type=_optional_path(),
+        help="The PEM file with the private key of chardev_tls_cert, not encrypted. Empty: the "
+        "key stands in the certificate's file too.",
+    ),
+    cfg.Opt(
+        "chardev_tls_verify_name",
+        type=Checked(values.optional(values.host), "host name or IP address, or empty"),
+        help="The name or IP address that the certificates of these ports are for. Empty: the "
+        "address at which the port is reached. Set it only where all hosts share one name.",
+    ),
 ]
 
 STATIC = [
@@ -420,7 +448,16 @@ PROXY = [
         "max_sessions",
         type=Checked(values.whole(1, 1_000_000), "number"),
         default=5000,
-        help="How many sessions may be open at once; further ones are refused.",
+        help="How many sessions may be open at once, those that wait for their viewer included. "
+        "To a further one the session gives way that has waited longest; where none waits, the "
+        "further one is refused.",
+    ),
+    cfg.Opt(
+        "max_handshakes",
+        type=Checked(values.whole(1, 1_000_000), "number"),
+        default=1000,
+        help="How many WebSockets may be opening at once; further ones are refused with 503 before "
+        "anything is asked of the database.",
     ),
     cfg.Opt(
         "trusted_proxies",
@@ -435,6 +472,14 @@ PROXY = [
         default=30.0,
         help="How long a console is kept for a viewer whose connection broke, in seconds: one that "
         "comes back finds it as it was. Somebody else who asks for it gets it at once.",
+    ),
+    cfg.Opt(
+        "paste_rate",
+        type=Checked(values.whole(0, 1_000_000_000, "bytes a second"), "bytes a second"),
+        default=11_520,
+        help="How fast pasted text goes to a guest, in bytes a second, so that the guest loses "
+        "none; the default is the speed of a serial line of 115,200 baud. What is typed is not "
+        "held back. 0: as fast as the console takes it.",
     ),
     cfg.Opt(
         "replica_url",

@@ -50,6 +50,15 @@ def check_pair(cert: Path, key: Path | None) -> None:
         raise UnusableFile(f"is refused by OpenSSL: {_reason(error)}", in_key=False) from None
 
 
+def check_authorities(ca: Path) -> None:
+    """Reads a file of authorities' certificates.
+
+    :param ca: PEM, one certificate or several.
+    :raises UnusableFile: naming what is wrong.
+    """
+    _load_chain(ca)
+
+
 def check_ciphers(names: str) -> str:
     """An OpenSSL cipher list that selects something.
 

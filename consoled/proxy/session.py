@@ -65,6 +65,7 @@ class Greeting:
     :ivar unproven: whether input is held back until the guest's first byte.
     :ivar paste_rate: bytes of input a second that go to the guest; 0 is without limit.
     :ivar breaks: whether the viewer may send a BREAK.
+    :ivar linger: seconds that it may wait for an instance that stopped to start again.
     """
 
     resume: ResumeKey
@@ -76,6 +77,7 @@ class Greeting:
     unproven: bool
     paste_rate: float
     breaks: bool
+    linger: float = 0.0
 
 
 class Viewer(Protocol):
@@ -429,6 +431,7 @@ class SessionCore:
                 unproven=line.unproven and self.writes,
                 paste_rate=self.paste_rate,
                 breaks=offers_break(self),
+                linger=self.linger,
             )
         )
         self.company = None

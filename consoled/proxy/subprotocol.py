@@ -226,6 +226,7 @@ def hello(
     unproven: bool,
     paste_rate: float,
     breaks: bool = False,
+    linger: float = 0.0,
 ) -> bytes:
     """The first control message of ``consoled.v1``: the guest's port is connected.
 
@@ -237,6 +238,7 @@ def hello(
     :param unproven: whether input is dropped until the guest's first byte, or ``confirm``.
     :param paste_rate: bytes of input a second that go to the guest; 0 is without limit.
     :param breaks: whether this viewer may send a BREAK.
+    :param linger: seconds that a page may wait for an instance that stopped.
     """
     more: dict[str, object] = {}
     if lost:
@@ -247,6 +249,8 @@ def hello(
         more["unproven"] = True
     if breaks:
         more["breaks"] = True
+    if linger:
+        more["linger"] = linger
     return _message(
         "hello",
         session=session_id,

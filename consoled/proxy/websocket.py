@@ -297,6 +297,7 @@ class ConsoleSocket(WebSocketServerProtocol):
                 unproven=greeting.unproven,
                 paste_rate=greeting.paste_rate,
                 breaks=greeting.breaks,
+                linger=greeting.linger,
             )
             self.sendMessage(hello, isBinary=False)
 

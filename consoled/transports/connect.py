@@ -9,8 +9,8 @@ client says which one it wants, and the server agrees::
 
 After the blank line the bytes are the console's. Of a plain socket the answer is read in
 pieces that cannot reach beyond its end, so that the console's first bytes wait in the
-kernel until the protocol wants them; another transport's are given to the protocol as soon
-as it is connected.
+kernel until the protocol wants them. TLS takes back what came with the answer; another
+transport's bytes are given to the protocol as soon as it is connected.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from consoled.errors import BackendUnreachable
+from consoled.transports.tls import ConsoleTLS
 
 LONGEST_ANSWER = 4096
 """Bytes of a server's answer, up to and with the blank line."""
@@ -206,7 +207,9 @@ class _Exchange(Protocol):
         if isinstance(self.transport, Connection):
             self.transport.bufferSize = Connection.bufferSize
         protocol.makeConnection(self._wire)
-        if rest:
+        if isinstance(self.transport, ConsoleTLS):
+            self.transport.unread(rest)
+        elif rest:
             protocol.dataReceived(rest)
         self.agreed.callback(protocol)
 

@@ -84,3 +84,19 @@ class TLSClient:
             while more := self.tls.read(65536):
                 received += more
         return bytes(received)
+
+    def encrypt(self, data: bytes) -> bytes:
+        """These bytes as one or more TLS records, not sent."""
+        self.tls.write(data)
+        records: bytes = self._outgoing.read()
+        return records
+
+    def said(self) -> bytes:
+        """What the server has sent since it was last asked."""
+        self._incoming.write(self._wire.value())
+        self._wire.clear()
+        received = bytearray()
+        with suppress(ssl.SSLWantReadError):
+            while more := self.tls.read(65536):
+                received += more
+        return bytes(received)
