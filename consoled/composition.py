@@ -16,9 +16,13 @@ from consoled.api.faults import fault
 from consoled.auth.keys import ensure_keys_file
 from consoled.auth.policy import PolicyEnforcer
 from consoled.auth.static import StaticIdentity
+from consoled.breaking import ConsoleBreaker
+from consoled.compute.libvirt.domain_parts import DomainParts
 from consoled.compute.libvirt.driver import LibvirtDriver
 from consoled.compute.libvirt.thread import DaemonThread
+from consoled.compute.libvirt.watch_parts import WatchParts
 from consoled.compute.occupancy import Occupancy
+from consoled.compute.port_parts import PortParts
 from consoled.compute.static import StaticDriver
 from consoled.db import schema
 from consoled.db.engine import make_engine
@@ -58,10 +62,12 @@ from consoled.replicas.hops import Hops
 from consoled.replicas.tickets import TicketOffice
 from consoled.revoking import TokenRegister
 from consoled.service import Cell, Listener, Part, Reload, settle_memory
-from consoled.settings import Settings
+from consoled.settings import Libvirt, Settings
 from consoled.tokens.backends import TokenBackend, check_backend
 from consoled.tokens.database import DatabaseAuthority
+from consoled.transports.credentials import CredentialFiles, Credentials
 from consoled.transports.tcp import TCPTransport
+from consoled.transports.tls import TLSTransport
 from consoled.workers import InlineWorker, ThreadWorker
 
 log = Logger()
@@ -120,8 +126,10 @@ class _Composer:
         self.read_settings = read_settings
         self.layout = Layout.of(settings.serial_console.base_url)
         self.files_worker = ThreadWorker(reactor, "files", 1)
-        self.tokens = TokenBackend.open(settings, reactor, self._driver())
+        compute = self._driver()
+        self.tokens = TokenBackend.open(settings, reactor, compute)
         self.driver = self.tokens.driver
+        self.credentials = _credentials(settings.libvirt)
         self.policy_worker = ThreadWorker(reactor, "policy", 1)
         self.policy = PolicyEnforcer(self.policy_worker, settings.oslo_policy.policy_file)
         self.recording_key = recording_key(settings)
@@ -132,9 +140,16 @@ class _Composer:
         schema.prepare(engine)
         engine.dispose()
         self.database_threads = DatabaseThreads.of(engine, reactor)
+        self.ports: PortParts | None = None
+        self.domains: DomainParts | None = None
+        self.watch: WatchParts | None = None
         self.sessions = SessionBook()
         self.meters = Meters(reactor, reader(self.sessions.find), globalLogPublisher)
         self.database = self.meters.timed(self.database_threads.database)
+        if isinstance(compute, LibvirtDriver):
+            self.ports = PortParts.of(settings, reactor, compute, self.database)
+            self.domains = DomainParts.of(settings, reactor, self.ports)
+            self.watch = WatchParts.of(settings, reactor, compute, self.ports.keeper, self.database)
         kept = DatabaseAuthority(
             self.database,
             settings.consoleauth.token_ttl,
@@ -188,6 +203,9 @@ class _Composer:
             parts=[
                 *self._monitoring(draining=lambda: not cell.running),
                 Part(self.database_threads.start, self.database_threads.stop),
+                *(self.ports.parts if self.ports is not None else ()),
+                *([self.domains.part] if self.domains is not None else []),
+                *(self.watch.parts if self.watch is not None else ()),
                 *self.tokens.parts,
                 *self.recordings.parts,
                 Part(self.leases.start, self.leases.stop),
@@ -265,20 +283,26 @@ class _Composer:
             settings.console.allow_missing_origin,
         )
 
-    def _upgrades(self) -> Upgrades:
-        proxy, tokens = self.settings.proxy, self.settings.consoleauth
-        transport = self.meters.timed_dials(TCPTransport(self.reactor, proxy.connect_timeout))
-        opener = Opener(
+    def _opener(self) -> Opener:
+        timeout = self.settings.proxy.connect_timeout
+        # Half of it for the handshake: so there is time left to say what went wrong.
+        transport = TLSTransport(
+            TCPTransport(self.reactor, timeout), self.credentials, self.reactor, timeout / 2
+        )
+        return Opener(
             driver=self.driver,
             leases=self.leases,
             registrar=self.registrar,
             ports=self.driver,
-            transport=transport,
+            transport=self.meters.timed_dials(transport),
             clock=self.reactor,
-            connect_timeout=proxy.connect_timeout,
+            connect_timeout=timeout,
         )
+
+    def _upgrades(self) -> Upgrades:
+        proxy, tokens = self.settings.proxy, self.settings.consoleauth
         reception = Reception(
-            opener=opener,
+            opener=self._opener(),
             driver=self.driver,
             authority=self.authority,
             clock=self.reactor,
@@ -289,8 +313,10 @@ class _Composer:
             max_sessions=proxy.max_sessions,
             stall_timeout=proxy.stall_timeout,
             linger=proxy.linger,
+            paste_rate=proxy.paste_rate,
             wall=time.time,
             recorder=self.recordings.recorder,
+            breaks=self.driver.breaks,
         )
         return Upgrades(
             rules=self._rules(self.settings),
@@ -303,6 +329,7 @@ class _Composer:
             hops=self.hops,
             clock=self.reactor,
             sessions=self.sessions,
+            max_handshakes=proxy.max_handshakes,
         )
 
     def _api_listener(self) -> Listener:
@@ -324,6 +351,9 @@ class _Composer:
                 source=lambda request: client_address(self.trusted, request),
                 seconds=self.reactor.seconds,
                 recordings=self.recordings.store,
+                replays=self.recordings.replays,
+                breaker=ConsoleBreaker(issuer, self._opener(), self.driver.breaks, self.reactor),
+                domains=None if self.domains is None else self.domains.configurator,
             ),
             self.reactor,
             Refusal(b"application/json", fault),
@@ -336,7 +366,8 @@ class _Composer:
 
     def _proxy_listener(self, public: Public, upgrades: Upgrades) -> Listener:
         group, console = self.settings.serial_console, self.settings.console
-        site = BoundedSite(ProxyResource(self.layout, public, upgrades), self.reactor)
+        resource = ProxyResource(self.layout, public, upgrades, self.recordings.replays)
+        site = BoundedSite(resource, self.reactor)
         factory: IProtocolFactory = site
         if group.cert is not None:
             tls = TLSSettings(
@@ -352,6 +383,11 @@ class _Composer:
         self.contexts.append((what, context))
         return context
 
+    def _tls_reloads(self) -> list[Reload]:
+        if self.credentials is None:
+            return []
+        return [Reload("the certificates for TLS to consoles", self.credentials.reload)]
+
     def _reloads(self, public: Public, upgrades: Upgrades) -> list[Reload]:
         def reload_settings() -> None:
             settings = self.read_settings()
@@ -364,8 +400,23 @@ class _Composer:
             Reload("the keys file", self.identity.reload),
             Reload("the policy", self.policy.reload),
             *self.tokens.reloads(self.read_settings),
+            *self._tls_reloads(),
             *(Reload(what, context.reload) for what, context in self.contexts),
         ]
+
+
+def _credentials(group: Libvirt) -> Credentials | None:
+    """What speaks TLS with consoles; None where nobody is trusted."""
+    if group.chardev_tls_ca is None:
+        return None
+    return Credentials(
+        CredentialFiles(
+            group.chardev_tls_ca,
+            group.chardev_tls_cert,
+            group.chardev_tls_key,
+            group.chardev_tls_verify_name,
+        )
+    )
 
 
 def make_state_folder(path: Path) -> None:

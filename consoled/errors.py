@@ -5,7 +5,8 @@ One hierarchy; a handler never invents a status or a message::
     ConsoledError                    500 computeFault        close 1011
     ├── ConfigError                  (start only: one line, exit 1)
     ├── BadRequest                   400 badRequest
-    │   └── ConsoleDisabled
+    │   ├── ConsoleDisabled
+    │   └── SocketPortRangeExhausted
     ├── Unauthorized                 401 unauthorized
     │   └── TokenInvalid             close 4401
     ├── Forbidden                    403 forbidden           close 4403
@@ -60,6 +61,10 @@ class BadRequest(ConsoledError):
 
 class ConsoleDisabled(BadRequest):
     """``[serial_console] enabled`` is false."""
+
+
+class SocketPortRangeExhausted(BadRequest):
+    """No port is left for a serial console (nova's error of that name, and its status)."""
 
 
 class Unauthorized(ConsoledError):

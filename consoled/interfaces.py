@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.http_headers import Headers
 
-from consoled.leasing.values import Holder, LeaseRow
+from consoled.compute.reconciling import HostPorts
+from consoled.leasing.values import Holder, LeaseRow, Watcher
 from consoled.model import (
     WRITER,
     Caller,
@@ -96,8 +97,56 @@ class PortControl(Protocol):
         """The indexes of the consoles that have a client now, as far as that is known."""
 
 
+class BreakControl(Protocol):
+    """What some drivers can do to a guest's serial port besides bytes."""
+
+    def send_break(self, instance_uuid: str, index: int) -> Deferred[None]:
+        """Gives the guest's port a BREAK, whoever its client is; fires when the port has it.
+
+        :raises consoled.errors.Conflict: there is no such port now, or the hypervisor refuses.
+        :raises consoled.errors.Unavailable: the hypervisor does not answer in time.
+        """
+
+
+class PortNaming(Protocol):
+    """A driver of a hypervisor whose domains' ports this cell gives out."""
+
+    def compute_host(self) -> Deferred[str]:
+        """The compute host's name: that of its instances, and of its ports.
+
+        :raises consoled.errors.Unavailable: the hypervisor does not answer.
+        """
+
+    def ports_named(self, uuid: str | None = None) -> Deferred[HostPorts]:
+        """The TCP ports that domains name, running or not.
+
+        :param uuid: of this domain only; of none where it is gone.
+        :raises consoled.errors.Unavailable: the hypervisor does not answer.
+        """
+
+
+class DomainDriver(Driver, Protocol):
+    """A driver of one compute host, whose instances come and go by themselves."""
+
+    def compute_host(self) -> Deferred[str]:
+        """The compute host's name: that of its instances.
+
+        :raises consoled.errors.Unavailable: the hypervisor does not answer.
+        """
+
+    def gone(self, uuids: Sequence[str]) -> Deferred[tuple[str, ...]]:
+        """Those of which the hypervisor knows nothing, not even how to read them.
+
+        :raises consoled.errors.Unavailable: the hypervisor does not answer.
+        """
+
+
 class ConsoleDriver(Driver, PortControl, Protocol):
     """A driver that says of its ports what it can."""
+
+    @property
+    def breaks(self) -> BreakControl | None:
+        """Sends BREAK; None where this driver cannot."""
 
 
 class TokenAuthority(Protocol):
@@ -223,6 +272,9 @@ class Leases(Protocol):
         :param lingers: whether it waits for its viewer, and yields to anybody.
         """
 
+    def watch(self, lease: Lease, watchers: Sequence[Watcher]) -> Deferred[None]:
+        """Tells the whole cell who watches the console now."""
+
     def elsewhere(
         self, instance_uuid: str | None, index: int, session_id: str | None
     ) -> Deferred[LeaseRow | None]:
@@ -243,6 +295,16 @@ class SessionDirectory(Protocol):
 
         :param instance_uuid: of this instance only.
         :param session_id: by this session only.
+        :raises consoled.errors.Unavailable: the database is away.
+        """
+
+    def company(
+        self, instance_uuid: str | None = None, session_id: str | None = None
+    ) -> Deferred[list[LeaseRow]]:
+        """As :meth:`sessions`, and those that only watch: of a console there may be several.
+
+        :param instance_uuid: of this instance only.
+        :param session_id: this session only.
         :raises consoled.errors.Unavailable: the database is away.
         """
 

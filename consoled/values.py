@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from consoled.compute.port_range import PortRange
+from consoled.compute.port_range import parse as parse_ports
+
 T = TypeVar("T")
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
-_PORT_RANGE = re.compile(r"([0-9]{1,6}):([0-9]{1,6})", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://?\S*", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -264,19 +266,9 @@ def frame_ancestor(value: str) -> str:
     return origin(value)
 
 
-def port_range(value: str) -> tuple[int, int]:
-    """``start:stop``, the stop exclusive (nova's form)."""
-    match = _PORT_RANGE.fullmatch(text(value))
-    if not match:
-        raise ValueError("is not START:STOP; give two ports such as 10000:20000")
-    start, stop = int(match[1]), int(match[2])
-    if not 1 <= start <= _MAX_PORT or stop > _MAX_PORT + 1:
-        raise ValueError(
-            "leaves the ports 1 to 65535 (STOP, which is not used itself, may be 65536)"
-        )
-    if start >= stop:
-        raise ValueError("holds no port: START must be below STOP, which is not used itself")
-    return start, stop
+def port_range(value: str) -> PortRange:
+    """``start:stop``, the stop exclusive (nova's form), or several of them between commas."""
+    return parse_ports(text(value))
 
 
 def uri(value: str) -> str:

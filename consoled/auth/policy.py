@@ -52,6 +52,8 @@ class Rule(enum.StrEnum):
     SERVERS_SHOW_PLACE = "consoled:servers:show-place"
     SERVERS_REVEAL = "consoled:servers:reveal"
     CONSOLES_LIST = "consoled:consoles:list"
+    CONSOLES_BREAK = "consoled:consoles:break"
+    CONSOLES_CONFIGURE = "consoled:consoles:configure"
     TOKENS_CREATE = "consoled:tokens:create"
     TOKENS_OBSERVE = "consoled:tokens:observe"
     TOKENS_SHOW = "consoled:tokens:show"
@@ -62,12 +64,17 @@ class Rule(enum.StrEnum):
     SESSIONS_FORCE = "consoled:sessions:force"
     RECORDINGS_LIST = "consoled:recordings:list"
     RECORDINGS_SHOW = "consoled:recordings:show"
+    RECORDINGS_REPLAY = "consoled:recordings:replay"
     RECORDINGS_DELETE = "consoled:recordings:delete"
 
 
 _LIST: policy.Operation = {"method": "GET", "path": "/v1/servers"}
 _SHOW: policy.Operation = {"method": "GET", "path": "/v1/servers/{server_id}"}
 _CONSOLES: policy.Operation = {"method": "GET", "path": "/v1/servers/{server_id}/consoles"}
+_BREAK: policy.Operation = {
+    "method": "POST",
+    "path": "/v1/servers/{server_id}/consoles/{index}/break",
+}
 _NATIVE_TOKENS: list[policy.Operation] = [
     {"method": "POST", "path": "/v1/servers/{server_id}/consoles/{index}/tokens"},
     {"method": "POST", "path": "/v1/servers/{server_id}/tokens"},
@@ -89,7 +96,13 @@ _RECORDINGS: list[policy.Operation] = [
     {"method": "GET", "path": "/v1/recordings/{recording_id}"},
 ]
 _CONTENT: policy.Operation = {"method": "GET", "path": "/v1/recordings/{recording_id}/content"}
+_REPLAY: policy.Operation = {"method": "POST", "path": "/v1/recordings/{recording_id}/tokens"}
 _DELETE_RECORDING: policy.Operation = {"method": "DELETE", "path": "/v1/recordings/{recording_id}"}
+
+_CONFIGURE: list[policy.Operation] = [
+    {"method": "POST", "path": "/v1/servers/{server_id}/consoles"},
+    {"method": "DELETE", "path": "/v1/servers/{server_id}/consoles"},
+]
 
 DEFAULTS: tuple[policy.RuleDefault, ...] = (
     policy.RuleDefault(ADMIN, "role:admin", "An operator: acts on every project."),
@@ -133,6 +146,22 @@ DEFAULTS: tuple[policy.RuleDefault, ...] = (
         f"rule:{PROJECT_READER} or rule:{ADMIN}",
         "List the consoles of an instance.",
         [_CONSOLES],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.CONSOLES_BREAK.value,
+        f"rule:{ADMIN}",
+        "Send BREAK and SysRq to a console. Judged when a URL is given out, too: its page then "
+        "has a menu for them. By default administrators alone, as SysRq restarts a guest or ends "
+        "its processes past any login of the guest's own.",
+        [_BREAK, *_TOKENS],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.CONSOLES_CONFIGURE.value,
+        f"rule:{ADMIN}",
+        "Give an instance's domain serial ports, and take them away again. By default not for its "
+        "project: it takes ports of the compute host, opens them on its network, writes log files "
+        "there, and changes the definition of the domain.",
+        _CONFIGURE,
     ),
     policy.DocumentedRuleDefault(
         Rule.TOKENS_CREATE.value,
@@ -197,6 +226,12 @@ DEFAULTS: tuple[policy.RuleDefault, ...] = (
         f"rule:{PROJECT_MEMBER} or rule:{ADMIN}",
         "Read a recording: everything that its session showed.",
         [_CONTENT],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.RECORDINGS_REPLAY.value,
+        f"rule:{Rule.RECORDINGS_SHOW}",
+        "Get a URL that plays a recording in the page. By default whoever may read it.",
+        [_REPLAY],
     ),
     policy.DocumentedRuleDefault(
         Rule.RECORDINGS_DELETE.value,

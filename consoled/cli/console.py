@@ -1,4 +1,4 @@
-"""``consolectl get-serial-console``: the client command of the serial-ports specification."""
+"""``consolectl get-serial-console`` of the serial-ports specification, and ``console break``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from consoled.cli.api import path
 from consoled.cli.failure import Failure
 from consoled.cli.invocation import Invocation, format_option, pass_invocation
 from consoled.cli.naming import server_id
-from consoled.cli.output import printable
+from consoled.cli.output import Column, printable
+from consoled.errors import BadRequest
 from consoled.model import SERIAL
+from consoled.sysrq import check_key
 
 TYPES = (SERIAL,)
+BREAK = (
+    Column("server_id", "SERVER"),
+    Column("console_index", "CONSOLE"),
+    Column("sysrq", "SYSRQ"),
+)
 
 
 def _check_type(_context: click.Context, _argument: click.Parameter, value: str) -> str:
@@ -64,3 +71,40 @@ def _open(invocation: Invocation, url: str) -> None:
         )
     if invocation.outside.launch(url) != 0:
         raise Failure("no browser could be started here; open the URL above")
+
+
+@click.group()
+def console() -> None:
+    """What a console's line carries besides bytes."""
+
+
+def _check_key(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        try:
+            check_key(value)
+        except BadRequest as error:
+            raise click.BadParameter(str(error)) from None
+    return value
+
+
+@console.command("break")
+@click.argument("server", metavar="SERVER")
+@click.argument("index", metavar="[INDEX]", type=click.IntRange(0, 99999), default=0)
+@click.option(
+    "--sysrq",
+    metavar="KEY",
+    callback=_check_key,
+    help="Send SysRq KEY: the BREAK, then the key. A guest that takes it does it at once: h prints "
+    "what there is, s syncs its disks, b restarts it.",
+)
+@format_option
+@pass_invocation
+def send_break(invocation: Invocation, server: str, index: int, sysrq: str | None) -> None:
+    """Send a BREAK to console INDEX (0) of SERVER, a name or uuid.
+
+    Nobody may be on the console; from the console's own page it is sent by its menu.
+    """
+    api = invocation.api()
+    route = path("v1", "servers", server_id(api, server), "consoles", index, "break")
+    wish = None if sysrq is None else {"sysrq": sysrq}
+    invocation.show_object(BREAK, api.post(route, "break", wish))

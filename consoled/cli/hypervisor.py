@@ -70,6 +70,7 @@ def configurator(settings: Settings) -> Iterator[DomainConfigurator]:
             ports=allocator,
             address=address,
             noted=keeper.reconcile,
+            opens_tls=settings.libvirt.chardev_tls_ca is not None,
         )
     except ClientError as error:
         raise Failure(f"libvirt at {uri} cannot be asked: {error}") from None

@@ -9,8 +9,9 @@ import click
 from click.core import ParameterSource
 
 from consoled import __version__
-from consoled.cli.console import get_serial_console
+from consoled.cli.console import console, get_serial_console
 from consoled.cli.db import db
+from consoled.cli.domain import domain
 from consoled.cli.endpoint import Given
 from consoled.cli.failure import Failure, warn
 from consoled.cli.invocation import FORMATS, Invocation, Outside
@@ -96,7 +97,7 @@ def root(context: click.Context, /, **options: Any) -> None:
     context.obj = Invocation(given, wants_json, outside)
 
 
-for command in (db, server, session, token, recording, get_serial_console):
+for command in (db, domain, server, session, token, recording, console, get_serial_console):
     root.add_command(command)
 
 

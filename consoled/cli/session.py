@@ -15,6 +15,7 @@ SESSIONS = (
     Column("console_index", "CONSOLE"),
     Column("user_id", "USER", shrinks=True),
     Column("project_id", "PROJECT", shrinks=True),
+    Column("role", "ROLE"),
     Column("since", "SINCE"),
     Column("state", "STATE"),
 )

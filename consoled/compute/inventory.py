@@ -12,6 +12,7 @@
         serial:                      # optional: its consoles, in order
           - 127.0.0.1:7000
           - "[::1]:7001"
+        tls: false                   # optional: whether they speak TLS
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def _instances(top: Yaml) -> Iterator[Instance]:
         fields = node.mapping(
             "this instance",
             ["uuid", "name", "host"],
-            ["project_id", "addresses", "serial", "state"],
+            ["project_id", "addresses", "serial", "state", "tls"],
         )
         uuid = fields["uuid"].parsed("uuid", _uuid)
         if uuid in uuids:
@@ -81,21 +82,22 @@ def _instances(top: Yaml) -> Iterator[Instance]:
             project_id=_project(fields.get("project_id")),
             host=fields["host"].text("host"),
             state=_state(fields.get("state")),
-            consoles=tuple(_consoles(fields.get("serial"), places)),
+            consoles=tuple(_consoles(fields.get("serial"), places, _tls(fields.get("tls")))),
             addresses=tuple(_addresses(fields.get("addresses"))),
         )
 
 
-def _consoles(node: Yaml | None, taken: dict[str, int]) -> Iterator[Console]:
+def _consoles(node: Yaml | None, taken: dict[str, int], tls: bool) -> Iterator[Console]:
     """The consoles of one instance.
 
     :param taken: the lines of all places so far; added to.
+    :param tls: whether they speak TLS.
     """
     for index, item in enumerate([] if node is None else node.items("serial")):
         if index >= MAX_CONSOLES:
             item.fail(f"an instance has at most {MAX_CONSOLES} serial consoles")
         host, port = item.parsed("serial console", _place)
-        console = Console(index, host, port)
+        console = Console(index, host, port, tls=tls)
         if console.place in taken:
             item.fail(
                 f"serial console {console.place!r} is already on line {taken[console.place]};"
@@ -114,6 +116,10 @@ def _addresses(node: Yaml | None) -> Iterator[str]:
 
 def _project(node: Yaml | None) -> str | None:
     return None if node is None or node.is_null else node.text("project_id")
+
+
+def _tls(node: Yaml | None) -> bool:
+    return node is not None and node.parsed("tls", values.boolean)
 
 
 def _state(node: Yaml | None) -> InstanceState:

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from consoled.db import nova_tables
 from consoled.errors import NotFound
-from consoled.interfaces import ConsoleDriver, Database
+from consoled.interfaces import BreakControl, ConsoleDriver, Database
 from consoled.model import Instance
 
 T = TypeVar("T")
@@ -64,6 +64,11 @@ class NovaKnownDriver:
         """The consoles that have a client now; none where the other driver sees no instance."""
         none: frozenset[int] = frozenset()
         return self.driver.held_ports(instance_uuid).addErrback(_unseen, none)
+
+    @property
+    def breaks(self) -> BreakControl | None:
+        """The other driver's: of an instance that only nova knows it says that it has none."""
+        return self.driver.breaks
 
     def start(self) -> None:
         """Starts the other driver."""

@@ -63,6 +63,10 @@ class StaticDriver:
         """None: nobody can be asked who is connected."""
         return succeed(frozenset())
 
+    @property
+    def breaks(self) -> None:
+        """None: TCP carries bytes only, and nobody else can be asked."""
+
     def start(self) -> None:
         """Nothing to start."""
 

@@ -20,8 +20,12 @@ from twisted.web.server import Request, Site
 
 from consoled.api.app import make_api
 from consoled.auth.policy import PolicyEnforcer
-from consoled.interfaces import TokenStore
+from consoled.breaking import ConsoleBreaker
+from consoled.compute.libvirt.configuring import DomainConfigurator
+from consoled.interfaces import BreakControl, TokenStore
 from consoled.issuing import ConsoleIssuer
+from consoled.proxy.opening import Opener
+from consoled.recording.replays import ReplayLinks
 from consoled.recording.store import RecordingStore
 from consoled.revoking import TokenRegister
 from consoled.workers import InlineWorker
@@ -112,7 +116,11 @@ class ApiClient:
     directory: FakeDirectory = field(factory=FakeDirectory)
     store: TokenStore | None = None
     recordings: RecordingStore | None = None
+    replays: ReplayLinks | None = None
     outsiders: frozenset[int] = frozenset()
+    opener: Opener | None = None
+    breaks: BreakControl | None = None
+    domains: DomainConfigurator | None = None
     policy_file: Path | None = None
     enabled: bool = True
     key: str | None = "member-key"
@@ -138,6 +146,9 @@ class ApiClient:
             register,
             seconds=self.clock.seconds,
             recordings=self.recordings,
+            replays=self.replays,
+            breaker=self.opener and ConsoleBreaker(issuer, self.opener, self.breaks, self.clock),
+            domains=self.domains,
         )
         return Site(
             api,

@@ -45,6 +45,7 @@ VIEW = {
     "console_type": "serial",
     "user_id": "mia",
     "project_id": "demo",
+    "role": "writer",
     "since": "2026-01-01T00:00:00Z",
     "state": "open",
 }

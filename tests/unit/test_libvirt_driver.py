@@ -16,9 +16,10 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from consoled.compute.libvirt import client as client_module
-from consoled.compute.libvirt.client import ClientError, LibvirtClient
+from consoled.compute.libvirt.client import ClientError, DomainXMLs, LibvirtClient
 from consoled.compute.libvirt.driver import LibvirtDriver
 from consoled.compute.libvirt.thread import DaemonThread
+from consoled.compute.reconciling import NamedPort
 from consoled.errors import ConfigError, NotFound, Unavailable
 from consoled.model import Console, InstanceState
 from consoled.workers import InlineWorker
@@ -92,7 +93,7 @@ def test_domains_become_instances(driver: LibvirtDriver) -> None:
     assert (web.uuid, web.name, web.project_id, web.host) == (WEB, "web", "p1", "rack1")
     assert web.state is InstanceState.RUNNING
     assert web.consoles == (Console(0, "127.0.0.1", 10000), Console(1, "192.0.2.7", 10001))
-    assert web.metadata == {"domain": "domain-1"}
+    assert web.metadata == {"domain": "domain-1", "project_name": "demo"}
     assert (off.name, off.project_id, off.state) == ("off", "fallback", InstanceState.STOPPED)
     assert off.consoles == ()
 
@@ -394,3 +395,64 @@ def test_the_daemon_thread_runs_calls_in_order() -> None:
     assert names[0].name == "libvirt-test"
     names[0].join(30)
     assert not names[0].is_alive()
+
+
+def test_ports_that_domains_name(driver: LibvirtDriver) -> None:
+    """Of running and of stopped domains; a port on every address is where it is dialled."""
+    assert outcome(driver.compute_host()) == "rack1"
+    found = outcome(driver.ports_named())
+    named = (NamedPort(0, "127.0.0.1", 10000), NamedPort(1, "192.0.2.7", 10001))
+    assert found.host == "rack1"
+    assert {(one.uuid, one.name, one.active, one.ports) for one in found.domains} == {
+        (WEB, "domain-1", True, named),
+        (OFF, "off", False, named),
+    }
+    assert [one.uuid for one in outcome(driver.ports_named(OFF)).domains] == [OFF]
+    assert outcome(driver.ports_named(ABSENT)).domains == ()
+
+
+def test_ports_of_the_next_start(driver: LibvirtDriver) -> None:
+    """A running domain names those that it has and those of its next start, each once."""
+    outcome(driver.instances())
+    domain = raw(driver)
+    xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    domain.connect().defineXML(xml.replace("'10001'", "'10005'"))
+    [web] = outcome(driver.ports_named(WEB)).domains
+    assert sorted((one.index, one.port) for one in web.ports or ()) == [
+        (0, 10000),
+        (1, 10001),
+        (1, 10005),
+    ]
+    domain.destroy()
+    [web] = outcome(driver.ports_named(WEB)).domains
+    assert [one.port for one in web.ports or ()] == [10000, 10005]
+
+
+def test_ports_of_an_unreadable_domain(uri: str) -> None:
+    """Nothing is known of them, which is not the same as none."""
+
+    class Client(LibvirtClient):
+        """One whose XML is broken."""
+
+        def domain_xmls(self, uuid: str | None = None) -> list[DomainXMLs]:
+            return [DomainXMLs(WEB, "web", True, ("<domain",))]
+
+    with capturedLogs() as events:
+        [web] = outcome(make(uri, client=Client(uri)).ports_named()).domains
+    assert web.ports is None
+    assert "cannot be read" in events[0]["log_format"]
+
+
+def test_ports_while_libvirt_is_away() -> None:
+    """Nothing is known, so nothing may come back."""
+    driver = make("test:///does/not/exist.xml")
+    for question in (driver.ports_named, lambda: driver.ports_named(WEB)):
+        with pytest.raises(Unavailable):
+            outcome(question())
+
+
+def test_gone_domains_are_told_from_unreadable_ones(uri: str) -> None:
+    """Only those of which libvirt knows nothing are gone."""
+    driver = make(uri)
+    assert outcome(driver.gone([WEB, ABSENT, OFF])) == (ABSENT,)
+    assert outcome(driver.gone([])) == ()

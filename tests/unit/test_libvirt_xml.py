@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consoled.compute.libvirt.xml import DomainFacts, DomainXMLError, parse_domain
+from consoled.compute.libvirt.xml import (
+    DomainFacts,
+    DomainXMLError,
+    named_ports,
+    parse_domain,
+)
+from consoled.compute.reconciling import NamedPort
 from consoled.model import Console
 
 UUID = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001"
@@ -88,7 +94,6 @@ def test_an_ipv6_host_has_no_brackets() -> None:
         (serial(kind="unix"), "its type is unix, not tcp"),
         (serial(protocol="telnet"), "its protocol is telnet, not raw"),
         (serial(protocol="tls"), "its protocol is tls, not raw"),
-        (serial(more="tls='yes'"), "it speaks TLS"),
         (serial(service="ssh"), "its service is not a port number"),
         (serial(service=0), "its service is not a port number"),
         (serial(service=65536), "its service is not a port number"),
@@ -230,3 +235,27 @@ def test_any_attributes_give_a_usable_console_or_none(host: str, service: str, i
         assert 0 < (console.port or 0) < 65536
         assert 0 < len(console.host) <= 255
         assert console.index >= 0
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_ports_that_are_named(live: bool) -> None:
+    """Every TCP port that a serial port listens on, usable as a console or not, running or not."""
+    devices = (
+        serial(1, 10001, host="0.0.0.0")
+        + serial(0, 10000, protocol="telnet", more="tls='yes'")
+        + serial(2, 10002, mode="connect")
+        + serial(3, 0)
+        + serial("x", 10004)
+        + serial(4, 10005, kind="udp")
+        + "<serial type='pty'><target port='5'/></serial><serial type='tcp'/>"
+    )
+    assert named_ports(domain(devices, live=live), proxyclient_address="192.0.2.7") == (
+        NamedPort(1, "192.0.2.7", 10001),
+        NamedPort(0, "127.0.0.1", 10000),
+    )
+
+
+def test_ports_of_what_is_no_xml() -> None:
+    """That is an error, not a domain without ports."""
+    with pytest.raises(DomainXMLError):
+        named_ports("<domain", proxyclient_address="192.0.2.7")

@@ -110,6 +110,7 @@ def test_take_overs() -> None:
         ({"status": 403, "origin": "https://evil.example"}, "origin"),
         ({"status": 403, "origin": None}, "origin"),
         ({"status": 403}, "replica"),
+        ({"status": 503}, "overload"),
         ({"status": 418}, "other"),
     ],
 )
@@ -120,15 +121,35 @@ def test_refused_handshakes(fields: dict[str, Any], reason: str) -> None:
     assert world.figures("handshakes_rejected_total") == {(reason,): 1}
 
 
+def test_sessions_that_are_not_recorded() -> None:
+    """A session that must be recorded and cannot be, and one that goes on, are told apart."""
+    world = World()
+    world.say("recording_failed", session_id="s1")
+    world.say("recording_suffers", session_id="s2")
+    world.say("recording_suffers", session_id="s3")
+    assert world.figures("recording_errors_total") == {("strict",): 1, ("best_effort",): 2}
+
+
+def test_a_hypervisor_that_comes_and_goes() -> None:
+    """Each has its own figure, which is as the last event says."""
+    world = World()
+    world.say("hypervisor_connected", hypervisor="libvirt")
+    world.say("hypervisor_connected", hypervisor="other")
+    world.say("hypervisor_lost", hypervisor="libvirt")
+    assert world.figures("hypervisor_up") == {("other",): 1}
+
+
 def test_the_rest() -> None:
-    """Issued tokens and refused connections are counted; what is not known is left alone."""
+    """Tokens, refused connections, exhausted ports are counted; the unknown is left alone."""
     world = World()
     world.say("token_issued")
+    world.say("port_range_exhausted")
     world.say("http_refused", status=431)
     world.say("something_else")
     world.say(["not", "a", "name"])
     assert world.figures("tokens_issued_total") == {(): 1}
     assert world.figures("http_refused_total") == {("431",): 1}
+    assert world.figures("port_range_exhausted_total") == {(): 1}
 
 
 def test_stop() -> None:

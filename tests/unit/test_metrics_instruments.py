@@ -16,7 +16,10 @@ from consoled.metrics.instruments import LINES_AT_ONCE, Instruments
 
 DOCS = Path(__file__).parents[2] / "docs"
 
-LABELS = {"transport", "result", "close_code", "direction", "op", "reason", "status", "le"}
+LABELS = {
+    *("transport", "result", "close_code", "direction", "op", "reason", "status", "mode", "le"),
+    "hypervisor",
+}
 BUILD = {"version", "python", "twisted"}
 
 

@@ -14,8 +14,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from wires import Wire
 
+from consoled.http.waiting import waiting_bytes
 from consoled.metrics.open_sessions import Reading
-from consoled.metrics.reading import reader, waiting_bytes
+from consoled.metrics.reading import reader
 from consoled.proxy.gate import CREDIT_WINDOW
 
 

@@ -95,7 +95,7 @@ def test_the_last_file_wins_then_the_first_name(tmp_path: Path) -> None:
         ("[serial_console]\nprot = 1\n", ":2: [serial_console] has no option 'prot'; did you mean"),
         ("[serial_console]\nport-range = 1\n", "did you mean 'port_range'?"),
         ("[serial_console]\ntoken_ttl = 1\n", "it belongs in [consoleauth]"),
-        ("[libvirt]\nzzz = 1\n", "its options are default_project, uri"),
+        ("[libvirt]\nzzz = 1\n", "its options are chardev_tls_ca, "),
         ("[default]\n", ":1: there is no section [default]; did you mean [DEFAULT]?"),
         ("\n[serial-console]\nx = 1\n", ":2: there is no section [serial-console]; did you mean"),
         ("[zzz]\n", "; the sections are DEFAULT, serial_console"),

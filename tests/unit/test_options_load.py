@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from consoled.compute.port_range import PortRange
 from consoled.errors import ConfigError
 from consoled.options import load
 from consoled.options.groups import GROUPS
@@ -92,7 +93,7 @@ enabled = true
 base_url = https://console.example.org/serial.html
 listen = [::1]
 port = 0
-port_range = 5000:6000
+port_range = 5000:6000, 7000:7010
 [console]
 allowed_origins = https://Dash.example.org,
   other.example.org
@@ -109,7 +110,7 @@ default_project = demo
     assert read.default.state_path == Path.cwd() / "state"
     assert read.default.debug
     assert (read.serial_console.listen, read.serial_console.port) == ("::1", 0)
-    assert read.serial_console.port_range == (5000, 6000)
+    assert read.serial_console.port_range == PortRange(((5000, 6000), (7000, 7010)))
     assert read.console.allowed_origins == ("https://dash.example.org", "other.example.org")
     assert read.console.frame_ancestors == ("'self'", "https://dash.example.org")
     assert not read.console.allow_missing_origin

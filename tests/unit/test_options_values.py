@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consoled import values
+from consoled.compute.port_range import PortRange
 
 GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
     (values.boolean, "Yes", True),
@@ -39,8 +40,9 @@ GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
     (values.frame_ancestor, "'self'", "'self'"),
     (values.items(values.host), " a, b,\n c, a ,", ("a", "b", "c")),
     (values.items(values.host), "", ()),
-    (values.port_range, "10000:20000", (10000, 20000)),
-    (values.port_range, "1:65536", (1, 65536)),
+    (values.port_range, "10000:20000", PortRange(((10000, 20000),))),
+    (values.port_range, "1:65536", PortRange(((1, 65536),))),
+    (values.port_range, " 20:30, 1:5", PortRange(((1, 5), (20, 30)))),
     (values.uri, "qemu+ssh://root@host/system", "qemu+ssh://root@host/system"),
     (values.optional(values.host), " ", None),
     (values.path, "/a/../b", Path("/b")),
@@ -91,6 +93,7 @@ BAD: list[tuple[Callable[[str], Any], str, str]] = [
     (values.port_range, "5:5", "START must be below STOP"),
     (values.port_range, "0:10", "leaves the ports"),
     (values.port_range, "1:65537", "leaves the ports"),
+    (values.port_range, "1:9,5:20", "holds ports twice"),
     (values.uri, "qemu", "qemu:///system"),
     (values.path, "", "is empty"),
     (values.path, "a\x00b", "control character"),

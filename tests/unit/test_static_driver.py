@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from consoled.compute.static import StaticDriver
 from consoled.errors import ConfigError, NotFound
-from consoled.interfaces import Driver, PortControl
+from consoled.interfaces import ConsoleDriver, Driver
 from consoled.workers import InlineWorker
 
 UUID = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001"
@@ -96,7 +96,8 @@ def test_a_bad_reload_keeps_the_old(path: Path) -> None:
 
 
 def test_it_knows_nothing_of_clients(path: Path) -> None:
-    """Nobody can be asked who is connected to an endpoint, and nobody can be thrown off."""
-    control: PortControl = StaticDriver.open(path, InlineWorker())
+    """Nobody can be asked who is connected to an endpoint, thrown off, or sent a BREAK."""
+    control: ConsoleDriver = StaticDriver.open(path, InlineWorker())
+    assert control.breaks is None
     assert outcome(control.held_ports(UUID)) == frozenset()
     assert outcome(control.free_port(UUID, 0)) is False

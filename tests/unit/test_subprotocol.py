@@ -213,6 +213,9 @@ def test_break() -> None:
     }
     assert json.loads(subprotocol.hello(**greeting, breaks=True))["breaks"] is True
     assert "breaks" not in json.loads(subprotocol.hello(**greeting))
+    # A page waits for an instance that stopped only where it is told how long.
+    assert json.loads(subprotocol.hello(**greeting, linger=30.0))["linger"] == 30
+    assert "linger" not in json.loads(subprotocol.hello(**greeting))
 
 
 def test_confirm() -> None:

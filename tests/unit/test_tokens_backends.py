@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 from attrs import evolve
+from breaks import FakeBreaks
 from cells import ALICE, instance, memory_database, outcome
 from fakes import FakeAuthority, FakeDriver
 from twisted.internet.defer import Deferred, fail, succeed
@@ -131,6 +132,8 @@ def test_ports_of_an_instance_that_only_nova_knows() -> None:
     class Ports(FakeDriver):
         """A driver that sees web's ports only."""
 
+        breaks = FakeBreaks()
+
         def free_port(self, instance_uuid: str, index: int) -> object:
             return succeed(True) if instance_uuid == instance().uuid else fail(NotFound("x"))
 
@@ -143,6 +146,7 @@ def test_ports_of_an_instance_that_only_nova_knows() -> None:
     assert outcome(both.held_ports(instance().uuid)) == {0}
     assert outcome(both.free_port(instance(2).uuid, 0)) is False
     assert outcome(both.held_ports(instance(2).uuid)) == frozenset()
+    assert both.breaks is Ports.breaks
 
 
 def test_spending() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -11,6 +12,8 @@ from attrs import define, field, frozen
 
 from consoled.compute.libvirt.qmp import MonitorRefused
 from consoled.errors import ConfigError
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 
 class ClientError(Exception):
@@ -26,6 +29,42 @@ class DomainRecord:
 
     state: int
     xml: str
+
+
+class DefinitionRefused(Exception):
+    """libvirt does not take a domain's definition; the text is libvirt's own."""
+
+
+@frozen
+class Definition:
+    """What a domain will be at its next start.
+
+    :ivar xml: its persistent XML, with its passwords: without them it would lose them.
+    :ivar active: whether it runs now, by another XML maybe.
+    :ivar persistent: whether libvirt keeps it when it ends.
+    :ivar saved: whether its next start resumes a saved one, with the devices of that.
+    """
+
+    uuid: str
+    name: str
+    xml: str = field(repr=False)
+    active: bool
+    persistent: bool
+    saved: bool
+
+
+@frozen
+class DomainXMLs:
+    """Everything that libvirt has of a domain's XML.
+
+    :ivar active: whether it runs.
+    :ivar xmls: the live one where it runs, and the one that its next start takes.
+    """
+
+    uuid: str
+    name: str
+    active: bool
+    xmls: tuple[str, ...]
 
 
 @define
@@ -65,6 +104,34 @@ class LibvirtClient:
         domain = self._asked(lambda connection: connection.lookupByUUIDString(uuid))
         return None if domain is None else self._record(domain)
 
+    def definition(self, name: str) -> Definition | None:
+        """What a domain will be at its next start, or None where there is no such domain.
+
+        :param name: the domain's, or its uuid.
+        """
+        found = self._asked(lambda connection: self._defined_as(connection, name))
+        return found if isinstance(found, Definition) else None
+
+    def define(self, xml: str) -> None:
+        """Makes a domain's persistent XML that; a running one goes on as it is.
+
+        :raises DefinitionRefused: libvirt does not take it, and why.
+        """
+        self._asked(lambda connection: self._take_definition(connection, xml))
+
+    def domain_xmls(self, uuid: str | None = None) -> list[DomainXMLs]:
+        """All domains as they run and as they start next; one that vanishes is left out.
+
+        :param uuid: this domain only, if there is one.
+        """
+        if uuid is None:
+            found = self._asked(lambda connection: connection.listAllDomains())
+        else:
+            one = self._asked(lambda connection: connection.lookupByUUIDString(uuid))
+            found = [] if one is None else [one]
+        all_xmls = (self._xmls(domain) for domain in found)
+        return [xmls for xmls in all_xmls if xmls is not None]
+
     def monitor(self, uuid: str, command: str) -> str:
         """What QEMU's own monitor answers to a command (QMP, JSON).
 
@@ -91,6 +158,41 @@ class LibvirtClient:
             # The XML last: whether it is that of a living domain is said in it.
             state = int(domain.state()[0])
             return DomainRecord(state, str(domain.XMLDesc(0)))
+        except self._libvirt.libvirtError as error:
+            if self._is_missing(error):
+                return None
+            raise ClientError(str(error)) from None
+
+    def _defined_as(self, connection: Any, name: str) -> Definition:
+        # A domain that has another one's uuid for its name must not be taken for it.
+        if _UUID.fullmatch(name):
+            domain = connection.lookupByUUIDString(name)
+        else:
+            domain = connection.lookupByName(name)
+        flags = self._libvirt.VIR_DOMAIN_XML_INACTIVE | self._libvirt.VIR_DOMAIN_XML_SECURE
+        return Definition(
+            uuid=str(domain.UUIDString()),
+            name=str(domain.name()),
+            xml=str(domain.XMLDesc(flags)),
+            active=bool(domain.isActive()),
+            persistent=bool(domain.isPersistent()),
+            saved=bool(domain.hasManagedSaveImage()),
+        )
+
+    def _take_definition(self, connection: Any, xml: str) -> None:
+        try:
+            connection.defineXML(xml)
+        except self._libvirt.libvirtError as error:
+            if not self._alive():
+                raise
+            raise DefinitionRefused(str(error)) from None
+
+    def _xmls(self, domain: Any) -> DomainXMLs | None:
+        try:
+            active, kept = bool(domain.isActive()), bool(domain.isPersistent())
+            flags = [0] * active + [self._libvirt.VIR_DOMAIN_XML_INACTIVE] * kept
+            xmls = tuple(str(domain.XMLDesc(flag)) for flag in flags)
+            return DomainXMLs(str(domain.UUIDString()), str(domain.name()), active, xmls)
         except self._libvirt.libvirtError as error:
             if self._is_missing(error):
                 return None

@@ -34,10 +34,11 @@ LOG_FILE = "/var/log/libvirt/qemu/{name}-serial{index}.log"
 """Where a serial port is logged: a folder that security drivers let QEMU's log daemon write."""
 
 TLS = (
-    "The hypervisor's qemu.conf has to name certificates for serial ports that speak TLS "
-    "(chardev_tls_x509_cert_dir), and this version of consoled cannot open such ports yet."
+    "[libvirt] chardev_tls_ca is not set: consoled cannot open serial ports that speak TLS before "
+    "it names the authority of the hypervisor's certificate (chardev_tls_x509_cert_dir in "
+    "qemu.conf)."
 )
-"""What whoever asks for TLS should know."""
+"""What whoever asks for TLS should know where consoled itself is not set up for it."""
 
 # The test driver is libvirt's own, in the process that asks.
 _TYPES = frozenset({"kvm", "qemu", "hvf", "test"})
@@ -112,6 +113,7 @@ class DomainConfigurator:
     :ivar address: where the ports listen, ``[serial_console] proxyclient_address``.
     :ivar noted: has the books of ports look at a domain again
         (:meth:`consoled.compute.port_keeper.PortKeeper.reconcile`).
+    :ivar opens_tls: whether consoled can open ports that speak TLS.
     """
 
     client: LibvirtClient
@@ -119,6 +121,7 @@ class DomainConfigurator:
     ports: PortSource
     address: str
     noted: Callable[[str], Deferred[Any]]
+    opens_tls: bool = False
     _one_at_a_time: DeferredLock = field(factory=DeferredLock, init=False)
 
     def enable(self, domain: str, wish: Wish) -> Deferred[Change]:
@@ -157,7 +160,7 @@ class DomainConfigurator:
             log = (lambda index: _log_file(found, index)) if wish.log else None
             after = enable(found.xml, count, places, log=log, tls=wish.tls)
             change = _change(found, after, _warnings(found, count, nova_managed=nova.managed))
-            if wish.tls:
+            if wish.tls and not self.opens_tls:
                 change = evolve(change, warnings=(*change.warnings, TLS))
             await self._take(change, after, wish.dry_run)
         except (Unavailable, CancelledError):

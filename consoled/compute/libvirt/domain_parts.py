@@ -50,5 +50,6 @@ class DomainParts:
             ports=ports.allocator,
             address=settings.serial_console.proxyclient_address,
             noted=ports.keeper.reconcile,
+            opens_tls=settings.libvirt.chardev_tls_ca is not None,
         )
         return cls(configurator, Part(worker.start, stop))

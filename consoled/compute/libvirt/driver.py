@@ -11,10 +11,17 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from consoled.compute.libvirt.asking import Asker, OwnWorker
-from consoled.compute.libvirt.client import DomainRecord, LibvirtClient
+from consoled.compute.libvirt.client import DomainRecord, DomainXMLs, LibvirtClient
 from consoled.compute.libvirt.ports import GuestPorts, Lane
-from consoled.compute.libvirt.xml import DomainFacts, DomainXMLError, parse_domain
+from consoled.compute.libvirt.xml import (
+    DomainFacts,
+    DomainXMLError,
+    named_ports,
+    parse_domain,
+)
+from consoled.compute.reconciling import DomainPorts, HostPorts
 from consoled.errors import NotFound
+from consoled.interfaces import BreakControl
 from consoled.model import Instance, InstanceState
 
 MONITOR_TIMEOUT = 2.0
@@ -134,6 +141,49 @@ class LibvirtDriver:
         """
         return self._ports.held_ports(instance_uuid)
 
+    @property
+    def breaks(self) -> BreakControl | None:
+        """Sends BREAK by QEMU's monitor; None where there are no threads for it."""
+        return self._ports if self.monitors else None
+
+    def compute_host(self) -> Deferred[str]:
+        """The compute host's name: that of its instances, and of its ports.
+
+        :raises consoled.errors.Unavailable: libvirt does not answer.
+        """
+        return self._asker.ask(self._host)
+
+    def gone(self, uuids: Sequence[str]) -> Deferred[tuple[str, ...]]:
+        """Those of which libvirt knows no domain; one whose XML cannot be read is not gone.
+
+        :raises consoled.errors.Unavailable: libvirt does not answer.
+        """
+        return self._asker.ask(lambda: tuple(u for u in uuids if self.client.domain(u) is None))
+
+    def ports_named(self, uuid: str | None = None) -> Deferred[HostPorts]:
+        """The TCP ports that domains name, running or not.
+
+        :param uuid: of this domain only.
+        :raises consoled.errors.Unavailable: libvirt does not answer.
+        """
+        return self._asker.ask(
+            lambda: HostPorts(
+                self._host(), tuple(self._named(one) for one in self.client.domain_xmls(uuid))
+            )
+        )
+
+    def _named(self, one: DomainXMLs) -> DomainPorts:
+        try:
+            ports = [
+                named
+                for xml in one.xmls
+                for named in named_ports(xml, proxyclient_address=self.proxyclient_address)
+            ]
+        except DomainXMLError as error:
+            self._log.error("a domain's XML cannot be read: {cause}", cause=str(error))
+            return DomainPorts(one.uuid, one.name, one.active, None)
+        return DomainPorts(one.uuid, one.name, one.active, tuple(dict.fromkeys(ports)))
+
     def _read_all(self) -> Sequence[Instance]:
         host = self._host()
         found = [self._instance(record, host) for record in self.client.domains()]
@@ -177,7 +227,7 @@ class LibvirtDriver:
             host=host,
             state=state if live else InstanceState.STOPPED,
             consoles=facts.consoles if live else (),
-            metadata={"domain": facts.domain},
+            metadata={"domain": facts.domain, **facts.nova},
         )
 
     def _note(self, facts: DomainFacts) -> None:

@@ -1,8 +1,9 @@
-"""Who has a guest's serial ports, by QEMU's own word, and throwing them off.
+"""Who has a guest's serial ports, by QEMU's own word; throwing them off; BREAK.
 
 QEMU's monitor is asked through libvirt. A QEMU that hangs, or a guest in the middle of a
 migration, keeps such a call for half a minute or for good. So these calls have connections
-and threads of their own, and whatever fails only means that nothing is known.
+and threads of their own. Whatever fails of the first two only means that nothing is known;
+whoever sends a BREAK is told.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from consoled.compute.libvirt import qmp
 from consoled.compute.libvirt.asking import Asker
 from consoled.compute.libvirt.client import LibvirtClient
 from consoled.compute.libvirt.xml import DomainXMLError, serial_chardevs
-from consoled.errors import Unavailable
+from consoled.errors import Conflict, Unavailable
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class Lane:
 
 @define(eq=False)
 class GuestPorts:
-    """Implements :class:`consoled.interfaces.PortControl` over libvirt and QEMU.
+    """Implements :class:`consoled.interfaces.PortControl` and ``BreakControl`` over QEMU.
 
     :ivar lanes: a guest has always the same one, so one that hangs costs the others of its
         lane their answers, and nobody else. Without lanes nothing is known of any guest.
@@ -92,10 +93,44 @@ class GuestPorts:
         nothing: frozenset[int] = frozenset()
         return self._ask(instance_uuid, lambda client, _: _held(client, instance_uuid), nothing)
 
+    def send_break(self, instance_uuid: str, index: int) -> Deferred[None]:
+        """Gives the guest's port a BREAK; asked of a driver that has lanes only.
+
+        :raises consoled.errors.Conflict: there is no such port now, or QEMU refuses.
+        :raises consoled.errors.Unavailable: QEMU does not answer in time.
+        """
+        lane, over, begun = self._lane(instance_uuid), Event(), Event()
+
+        def send() -> None:
+            _break(lane.client, instance_uuid, index, over, begun)
+
+        def failed(failure: Failure) -> Failure:
+            if failure.check(qmp.MonitorRefused, DomainXMLError):
+                self._log.warn("no BREAK: {cause}", cause=failure.getErrorMessage())
+                raise Conflict(
+                    f"The hypervisor refused to send a BREAK to serial port {index} of instance "
+                    f"{instance_uuid}; the log of consoled says why."
+                )
+            if failure.check(Unavailable) and begun.is_set():
+                raise Unavailable(
+                    "QEMU did not answer in time: the guest may have got the BREAK, or get it "
+                    "later. Look at its console before you send another one."
+                )
+            return failure
+
+        def ended(outcome: Failure | None) -> Failure | None:
+            over.set()
+            return outcome
+
+        return lane.asker.ask(send).addBoth(ended).addErrback(failed)
+
+    def _lane(self, uuid: str) -> Lane:
+        return self.lanes[crc32(uuid.lower().encode()) % len(self.lanes)]
+
     def _ask(self, uuid: str, question: Question[T], unknown: T) -> Deferred[T]:
         if not self.lanes:
             return succeed(unknown)
-        lane = self.lanes[crc32(uuid.lower().encode()) % len(self.lanes)]
+        lane = self._lane(uuid)
         over = Event()
 
         def ended(outcome: T | Failure) -> T | Failure:
@@ -151,6 +186,19 @@ def _free(client: LibvirtClient, uuid: str, index: int, given_up: Callable[[], b
         if quiet == QUIET:
             return True
     return False
+
+
+def _break(client: LibvirtClient, uuid: str, index: int, over: Event, begun: Event) -> None:
+    chardev = _chardevs(client, uuid).get(index)
+    if chardev is None:
+        raise Conflict(
+            f"Instance {uuid} has no serial port {index} that takes a BREAK now: it does not run, "
+            "or not on this hypervisor."
+        )
+    # Nobody waits for it any more: a BREAK out of the blue is worse than none.
+    if not over.is_set():
+        begun.set()
+        _asked(client, uuid, qmp.send_break(chardev))
 
 
 def _chardevs(client: LibvirtClient, uuid: str) -> dict[int, str]:

@@ -6,6 +6,7 @@ A TCP chardev serves one client. ``query-chardev`` tells who that is in its ``fi
     tcp:127.0.0.1:10000,server=on <-> 127.0.0.1:55522
 
 and ``yank`` (QEMU 6.0) shuts that client's socket down, so that the next one is served.
+``chardev-send-break`` (QEMU 2.10) gives the guest's port a BREAK, whoever its client is.
 """
 
 from __future__ import annotations
@@ -31,6 +32,14 @@ def yank(chardev: str) -> str:
     """
     instances = [{"type": "chardev", "id": chardev}]
     return json.dumps({"execute": "yank", "arguments": {"instances": instances}})
+
+
+def send_break(chardev: str) -> str:
+    """The command that gives a chardev's serial port a BREAK.
+
+    :param chardev: QEMU's id of it.
+    """
+    return json.dumps({"execute": "chardev-send-break", "arguments": {"id": chardev}})
 
 
 def returned(reply: str) -> Any:

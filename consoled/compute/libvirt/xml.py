@@ -1,18 +1,20 @@
 """What a domain's XML says about its consoles. Pure: text in, facts out.
 
 Only ``<serial>`` is read: libvirt repeats serial port 0 as a ``<console>``. A port can be
-used when QEMU listens on TCP (mode ``bind``) and speaks the raw protocol without TLS; all
-others are named with the reason. The owner comes from nova's metadata, whatever version of
-its namespace it is in.
+used when QEMU listens on TCP (mode ``bind``) and speaks the raw protocol, in clear or over
+TLS (``tls='yes'``); all others are named with the reason. The owner comes from nova's
+metadata, whatever version of its namespace it is in.
 """
 
 from __future__ import annotations
 
 import re
 
-from attrs import frozen
+from attrs import field, frozen
 from lxml import etree
 
+from consoled.compute.libvirt.nova_metadata import nova_identity
+from consoled.compute.reconciling import NamedPort
 from consoled.model import Console
 
 _NOVA = re.compile(r"\{http://openstack\.org/xmlns/libvirt/nova/[^}]*\}instance")
@@ -34,6 +36,7 @@ class DomainFacts:
     :ivar active: whether the XML is that of a living domain; a dead one has no consoles,
         because the ports in its XML may be another domain's by now.
     :ivar notes: what could not be used and why, for the log.
+    :ivar nova: what else nova's metadata says of it (:func:`nova_identity`).
     """
 
     uuid: str
@@ -43,6 +46,7 @@ class DomainFacts:
     active: bool
     consoles: tuple[Console, ...] = ()
     notes: tuple[str, ...] = ()
+    nova: dict[str, str] = field(factory=dict, hash=False)
 
 
 def parse_domain(
@@ -76,7 +80,29 @@ def parse_domain(
         active=active,
         consoles=tuple(consoles[index] for index in sorted(consoles)),
         notes=tuple(notes),
+        nova=nova_identity(root),
     )
+
+
+def named_ports(text: str, *, proxyclient_address: str) -> tuple[NamedPort, ...]:
+    """The TCP ports that a domain's serial ports listen on when it runs, as its XML has it.
+
+    Whatever protocol they speak, with or without TLS: the port is taken.
+
+    :param proxyclient_address: where a port that listens on every address is reached.
+    :raises DomainXMLError: the text is not well-formed.
+    """
+    found = []
+    for serial in _root(text).iterfind("devices/serial"):
+        source, index = serial.find("source"), _number(_index(serial))
+        if serial.get("type") != "tcp" or source is None or source.get("mode") != "bind":
+            continue
+        host = (source.get("host") or "").strip().strip("[]")
+        port = _number(source.get("service"))
+        if index is not None and port is not None and 0 < port < 65536:
+            address = proxyclient_address if host in _WILDCARDS else host
+            found.append(NamedPort(index, address[:_LONGEST], port))
+    return tuple(found)
 
 
 def serial_chardevs(text: str) -> dict[int, str]:
@@ -144,8 +170,6 @@ def _console(serial: etree._Element, proxyclient_address: str) -> Console:
     source = serial.find("source")
     if source is None or source.get("mode") != "bind":
         raise _Unusable("it does not listen (mode is not bind)")
-    if source.get("tls") == "yes":
-        raise _Unusable("it speaks TLS")
     protocol = serial.find("protocol")
     spoken = "raw" if protocol is None else protocol.get("type", "raw")
     if spoken != "raw":
@@ -161,7 +185,7 @@ def _console(serial: etree._Element, proxyclient_address: str) -> Console:
     index = _number(_index(serial))
     if index is None:
         raise _Unusable("its target has no port number")
-    return Console(index=index, host=host, port=port)
+    return Console(index=index, host=host, port=port, tls=source.get("tls") == "yes")
 
 
 def _index(serial: etree._Element) -> str:
