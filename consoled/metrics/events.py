@@ -26,7 +26,7 @@ from consoled.metrics.instruments import (
     Instruments,
 )
 from consoled.metrics.open_sessions import OpenSessions
-from consoled.proxy.session import TAKEN_OVER
+from consoled.proxy.core import TAKEN_OVER
 
 ENDED, REFUSED = "ended", "refused"
 NO_CODE = "none"

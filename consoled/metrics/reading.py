@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from consoled.http.waiting import waiting_bytes
 from consoled.metrics.open_sessions import Reading
-from consoled.proxy.session import SessionCore
+from consoled.proxy.core import SessionCore
 
 
 def reader(find: Callable[[str], SessionCore | None]) -> Callable[[str], Reading | None]:

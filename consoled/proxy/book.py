@@ -6,8 +6,8 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 
 from consoled.leasing.values import ConsoleKey
+from consoled.proxy.core import SessionCore
 from consoled.proxy.line import Line
-from consoled.proxy.session import SessionCore
 
 
 @define

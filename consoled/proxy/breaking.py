@@ -17,7 +17,7 @@ from consoled.http.waiting import waiting_bytes
 from consoled.proxy.presence import BREAK
 
 if TYPE_CHECKING:
-    from consoled.proxy.session import SessionCore
+    from consoled.proxy.core import SessionCore
 
 log = Logger()
 

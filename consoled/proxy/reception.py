@@ -24,12 +24,14 @@ from consoled.interfaces import BreakControl, Driver, TokenAuthority
 from consoled.leasing.values import ConsoleKey
 from consoled.model import ConsoleAuthToken
 from consoled.proxy.book import SessionBook
+from consoled.proxy.core import SessionCore
 from consoled.proxy.limits import SessionLimits
 from consoled.proxy.line import Line
 from consoled.proxy.opening import Opener
 from consoled.proxy.presence import FORCE, TAKE, Busy, belongs, busy
 from consoled.proxy.resuming import ResumeKey
-from consoled.proxy.session import Comeback, SessionCore, SessionInputs, Viewer, begin_session
+from consoled.proxy.session import begin_session
+from consoled.proxy.viewing import Comeback, SessionInputs, Viewer
 from consoled.recording.recorder import NoRecorder, SessionRecorder
 
 log = Logger()

@@ -33,7 +33,7 @@ from consoled.proxy.forwarded import TrustedProxies
 from consoled.proxy.origin import OriginRules
 from consoled.proxy.reception import Arrival, Farewell, Reception
 from consoled.proxy.resuming import ResumeKey
-from consoled.proxy.session import SessionInputs
+from consoled.proxy.viewing import SessionInputs
 from consoled.proxy.websocket import ConsoleSocket, ConsoleSocketFactory, Handshake
 from consoled.replicas.hops import Hops
 

@@ -28,7 +28,6 @@ from consoled.proxy import subprotocol
 from consoled.proxy.presence import Busy
 from consoled.proxy.reception import Farewell
 from consoled.proxy.relay import binary_head, plain_payload
-from consoled.proxy.session import Greeting, SessionInputs
 from consoled.proxy.subprotocol import (
     Acknowledged,
     BadMessage,
@@ -38,6 +37,7 @@ from consoled.proxy.subprotocol import (
     HandedOver,
     Pasting,
 )
+from consoled.proxy.viewing import Greeting, SessionInputs
 
 log = Logger()
 

@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs
 from wires import Wire
 
 from consoled.errors import Conflict
-from consoled.proxy.session import SessionInputs
+from consoled.proxy.viewing import SessionInputs
 
 MIA = evolve(TOKEN, user_id="mia", project_id="demo", options={"rights": "break"})
 NOA = evolve(MIA, token_hash="cd" * 32, user_id="noa", options={"rights": "break force"})

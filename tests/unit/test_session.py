@@ -19,13 +19,14 @@ from wires import Wire, answer_dial
 from consoled.errors import TokenInvalid, Unavailable
 from consoled.leasing.values import Holder
 from consoled.model import ConsoleAuthToken, InstanceState
+from consoled.proxy.core import EARLY_INPUT
 from consoled.proxy.gate import CREDIT_WINDOW
 from consoled.proxy.inlet import ROOM
 from consoled.proxy.limits import SessionLimits
 from consoled.proxy.presence import Busy
 from consoled.proxy.reception import Arrival, Farewell
 from consoled.proxy.resuming import ResumeKey
-from consoled.proxy.session import EARLY_INPUT, Greeting, SessionInputs
+from consoled.proxy.viewing import Greeting, SessionInputs
 
 STALL = 15.0
 TOKEN = ConsoleAuthToken(

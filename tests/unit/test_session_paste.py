@@ -11,9 +11,9 @@ from twisted.logger import capturedLogs
 from wires import answer_dial
 
 from consoled.metrics.reading import read_session
+from consoled.proxy.core import EARLY_INPUT
 from consoled.proxy.inlet import ROOM
 from consoled.proxy.pacing import BURST
-from consoled.proxy.session import EARLY_INPUT
 
 RATE = 11_520
 TEXT = bytes(range(32, 96)) * 128

@@ -21,6 +21,7 @@ from wires import Wire, answer_dial
 from consoled.errors import Unavailable
 from consoled.http.channel import BoundedChannel, BoundedSite
 from consoled.model import Caller
+from consoled.proxy.core import SessionCore
 from consoled.proxy.forwarded import TrustedProxies
 from consoled.proxy.gate import Gate
 from consoled.proxy.leg import Leg
@@ -28,7 +29,6 @@ from consoled.proxy.limits import Stopwatch
 from consoled.proxy.line import Line
 from consoled.proxy.origin import OriginRules
 from consoled.proxy.paths import Layout
-from consoled.proxy.session import SessionCore
 from consoled.proxy.upgrade import HANDSHAKE_DEADLINE, TOKEN_CHECK_LIMIT, Upgrades
 from consoled.proxy.website import ProxyResource, Public, Website, security_headers
 from consoled.proxy.websocket import ConsoleSocket, ConsoleSocketFactory, PingRules, cut_reason
