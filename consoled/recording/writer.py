@@ -1,7 +1,8 @@
 """Recordings as sessions feed them, and the one thread that writes them all.
 
-The reactor's part of a keystroke is one entry in a queue. Each :data:`TICK` the thread takes
-what has come, makes lines of it and writes them. While nothing comes it sleeps.
+The reactor's part of a keystroke is one entry in a queue. Ten times a second, and
+when much has come, the thread takes it, makes lines of it and writes them. While nothing comes
+it sleeps.
 
 The memory of a recording is bounded, also if the disk does not keep up: over :data:`HIGH`
 bytes waiting, a strict recording asks the session to hold the guest's output back, as a slow
@@ -22,7 +23,7 @@ from consoled.recording.cast import INPUT, MARKER, OUTPUT, RESIZE
 from consoled.recording.chain import Chain
 from consoled.recording.echo import EchoFilter
 from consoled.recording.folder import RecordingFolder
-from consoled.recording.tape import TICK, Tape
+from consoled.recording.tape import Tape
 from consoled.recording.values import Ending, Facts
 
 LIMIT = 256 * 1024
@@ -31,6 +32,9 @@ LIMIT = 256 * 1024
 HIGH = 128 * 1024
 LOW = 32 * 1024
 """Bytes waiting above which a strict recording holds the guest, and below which it lets go."""
+
+MUCH = 64 * 1024
+"""Bytes waiting above which the thread comes at once."""
 
 TURN = 16 * 1024
 """Bytes of one recording that are written before the next one's turn."""
@@ -42,8 +46,12 @@ _COST = 128
 """Bytes that an entry of the queue takes besides its data."""
 
 _CLOSE = "close"
-_QUIET = 66
-"""Ticks without work after which the thread waits to be woken."""
+_PAUSE = 0.1
+"""Seconds between two turns of the thread while little comes: what one takes, a keystroke at that
+moment waits for."""
+
+_QUIET = 10
+"""Turns without work after which the thread waits to be woken."""
 
 _YIELD = 0.0005
 """Seconds that the reactor has between two turns while a line floods."""
@@ -122,7 +130,7 @@ class Recording:
         """What the guest printed."""
         # The path of each keystroke's echo: no call but the clock's, while there is room.
         fed = self._fed + len(data) + _COST
-        if self._over or self._missed or fed - self.taken > HIGH:
+        if self._over or self._missed or fed - self.taken > MUCH:
             self._put(OUTPUT, data)
             return
         self._fed = fed
@@ -191,6 +199,8 @@ class Recording:
         if not self.dirty:
             self.dirty = True
             self.writer.enlist(self)
+        if waiting > MUCH:
+            self.writer.hurry()
 
     def _makes_room(self, waiting: int, size: int) -> bool:
         if waiting <= HIGH:
@@ -304,6 +314,11 @@ class RecordingWriter:
         if self._asleep:
             self._wake.set()
 
+    def hurry(self) -> None:
+        """Much waits to be written. From any thread."""
+        if not self._wake.is_set():
+            self._wake.set()
+
     def step(self) -> bool:
         """One turn for each recording that has something; whether there was any."""
         count = len(self._ready)
@@ -331,8 +346,9 @@ class RecordingWriter:
             elif self._stopping:
                 return
             elif quiet < _QUIET:
-                # Not woken: an Event set from the reactor would cost each keystroke.
-                time.sleep(TICK)
+                # Woken by much only: an Event set from the reactor would cost each keystroke.
+                self._wake.wait(_PAUSE)
+                self._wake.clear()
             else:
                 self._asleep = True
                 if not self._ready and not self._stopping:
