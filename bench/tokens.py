@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from bench.bars import Bar
 from bench.cells import DATABASES, KEY, Cell, Databases, cell
 from bench.figures import Kind, percentiles
 from bench.processes import Client, ask
@@ -60,6 +61,11 @@ CONNECTIONS = 100
 TITLES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
+_RATE_BARS = {("issued", "postgresql", 1, 100): (Bar(800.0),)}
+_STEADY_BARS = {"check": (Bar(5.0, "p99"),), "lag": (Bar(10.0, "p99"),)}
+_CLEANED_BARS = (Bar(3.0),)
+
+
 def _each(what: str, title: str, database: str, replicas: int, clients: int) -> Kind:
     many = "a replica" if replicas == 1 else f"{replicas} replicas"
     client = "a client" if clients == 1 else f"{clients} clients"
@@ -69,6 +75,7 @@ def _each(what: str, title: str, database: str, replicas: int, clients: int) -> 
         "1/s",
         True,
         plotted=replicas == 1,
+        bars=_RATE_BARS.get((what, database, replicas, clients), ()),
     )
 
 
@@ -121,7 +128,14 @@ def _rates(running: Cell, scale: TokenScale, clients: int) -> dict[str, float]:
 def mixed_kinds() -> tuple[Kind, ...]:
     """The latencies of a steady load."""
     return tuple(
-        Kind(f"mixed_{what}_{database}", f"{title}, {TITLES[database]}", "ms", False, "p99")
+        Kind(
+            f"mixed_{what}_{database}",
+            f"{title}, {TITLES[database]}",
+            "ms",
+            False,
+            "p99",
+            bars=_STEADY_BARS.get(what, ()),
+        )
         for database in DATABASES
         for what, title in (
             ("check", "check beside 500 issued and 500 checked a second"),
@@ -190,6 +204,7 @@ def expiry_kinds() -> tuple[Kind, ...]:
                     f"{title}, p99 cleaned / idle, {name}",
                     "x",
                     False,
+                    bars=_CLEANED_BARS,
                 ),
             ]
     return tuple(kinds)

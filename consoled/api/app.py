@@ -125,7 +125,7 @@ class ApiResource(Resource):
         request.setHeader(b"X-Content-Type-Options", b"nosniff")
         finished = request.notifyFinish().addBoth(self._finished, request)
         answering = Deferred.fromCoroutine(self._answer(request, exchange))
-        answering.addErrback(partial(log.failure, "Unhandled Error writing response"))
+        answering.addErrback(partial(log.failure, "an answer could not be written"))
         finished.addErrback(lambda _: answering.cancel())
         return NOT_DONE_YET
 
@@ -137,7 +137,7 @@ class ApiResource(Resource):
             failure = Failure()
             if exchange.abandoned:
                 if not failure.check(CancelledError):
-                    log.failure("Unhandled Error Processing Request.", failure)
+                    log.failure("a request failed whose client had gone", failure)
                 return
             body = self._faults.answer(request, failure)
         if not exchange.abandoned:
