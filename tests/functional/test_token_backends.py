@@ -88,7 +88,7 @@ def opens(daemon: Daemon, token: str) -> bool:
     since = len(daemon.events())
     with viewer(daemon, token) as client:
         answered = echoes(client)
-    daemon.wait_for_event("session_ended", since=since)
+    daemon.wait_for_event("line_closed", since=since)
     return answered
 
 
