@@ -167,7 +167,7 @@ def test_the_loop_serves_events_calls_and_timers(room: Room) -> None:
     def heard() -> None:
         happened.append("bytes")
         if peer.heard == b"ab":
-            Thread(target=reactor.callFromThread, args=(called,)).start()
+            caller.start()
 
     def called() -> None:
         happened.append("call")
@@ -180,12 +180,14 @@ def test_the_loop_serves_events_calls_and_timers(room: Room) -> None:
         peer.on_data = reactor.stop
 
     peer.on_data = heard
+    caller = Thread(target=reactor.callFromThread, args=(called,))
     with room.accepted(peer) as other:
         far = reactor.callLater(3600, lambda: None)
         sending = reactor.callLater(0.01, other.sendall, b"b")
         other.sendall(b"a")
         reactor.mainLoop()
         far.cancel()
+        caller.join()
     assert happened == ["bytes", "bytes", "call", "timer"]
     assert peer.heard == b"abc"
     assert sending.called
