@@ -16,7 +16,7 @@ demo: ## one guest, one daemon, one console URL to open (PORT=6083 API_PORT=8774
 	@$(VENV)/python -m tools.demo --port $(PORT) --api-port $(API_PORT)
 
 test: setup ## everything: style, types, the page, unit and functional tests
-	@$(VENV)/python -m pytest -q -n auto --dist loadgroup
+	@$(VENV)/python -m pytest -q -n auto --dist loadfile
 
 unit: setup ## the unit tests alone
 	@$(VENV)/python -m pytest -q -n auto tests/unit

@@ -1,7 +1,7 @@
 """Real parts for the functional tests: a libvirt daemon, a guest.
 
-All tests that use a hypervisor share one, so under xdist they run in one
-worker (``--dist loadgroup``).
+Each process that runs tests has its own; the tests of one file run in one process
+(``--dist loadfile``), so that a file's ports are its own.
 """
 
 from __future__ import annotations
@@ -21,16 +21,6 @@ from tools.lab import image as images  # noqa: E402
 from tools.lab.guest import Guest  # noqa: E402
 from tools.lab.image import Image  # noqa: E402
 from tools.lab.libvirtd import PrivateLibvirtd  # noqa: E402
-
-HYPERVISOR_FIXTURES = {"libvirtd", "guest"}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests that use the hypervisor in one worker."""
-    for item in items:
-        if HYPERVISOR_FIXTURES & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("hypervisor"))
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The three databases for functional tests, one server of each for a test process.
 
-Tests that use a server are marked, so that under ``--dist loadgroup`` one process has it.
+Each process that runs tests starts each server once, for the first test that needs it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SERVERS: dict[str, type[PrivateServer]] = {
 }
 _RUNNING = pytest.StashKey[dict[str, PrivateServer]]()
 
-REPLICATED = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SERVERS]
+REPLICATED = list(SERVERS)
 """Parameters for what cells with several replicas run on."""
 
 ALL = ["sqlite", *REPLICATED]

@@ -27,8 +27,6 @@ from tools.lab.image import Image
 from tools.lab.libvirtd import PrivateLibvirtd
 from tools.lab.ports import free_ports
 
-pytestmark = pytest.mark.xdist_group("hypervisor")
-
 PATIENCE = 60.0
 """Seconds for what a guest has to do."""
 

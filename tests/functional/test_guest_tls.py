@@ -44,8 +44,6 @@ chardev_tls_x509_cert_dir = "{folder}"
 chardev_tls_x509_verify = 1
 """
 
-pytestmark = pytest.mark.xdist_group("hypervisor")
-
 
 class Secure(Guest):
     """A guest whose serial ports speak TLS."""

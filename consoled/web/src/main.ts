@@ -2,6 +2,7 @@
 
 import "@xterm/xterm/css/xterm.css";
 import "./page.css";
+import { arrive } from "./arrival.js";
 import { breakSections, sysrqSections, type BreakActions } from "./break-menu.js";
 import { copyText, readText } from "./clipboard.js";
 import { editSections, keySections, viewSections, type Actions } from "./commands.js";
@@ -30,7 +31,7 @@ import { installStrictStyles } from "./styles.js";
 import { SysrqDialog } from "./sysrq-dialog.js";
 import { ConsoleTerminal } from "./terminal.js";
 import { ThemeSwitch } from "./theme.js";
-import { newSlot, slotOf, socketUrl, tokenFrom, TokenKeeper } from "./token.js";
+import { socketUrl } from "./token.js";
 import { askedWords, requestWords } from "./turn.js";
 import { TurnBar } from "./turn-bar.js";
 import { WatchHint } from "./watch-hint.js";
@@ -44,22 +45,10 @@ interface Keys {
   readonly resume: ResumeKeeper;
 }
 
-/** Takes the token out of the address bar, before anything else can see it there. */
+/** The keys that this page came with. */
 function takeKeys(): Keys | null {
-  let shelf: Storage | null = null;
-  try {
-    shelf = sessionStorage;
-  } catch {
-    // Refused to this frame: token and resume key live in memory.
-  }
-  const keeper = new TokenKeeper(shelf);
-  const given = tokenFrom(location.search);
-  const slot = given === null ? slotOf(history.state) : newSlot((bytes) => crypto.getRandomValues(bytes));
-  history.replaceState(slot === null ? null : { slot }, "", location.pathname);
-  if (slot === null) return null;
-  if (given !== null) keeper.keep(slot, given);
-  const token = keeper.find(slot);
-  return token === null ? null : { token, resume: new ResumeKeeper(shelf, slot) };
+  const came = arrive();
+  return came === null ? null : { token: came.token, resume: new ResumeKeeper(came.shelf, came.slot) };
 }
 
 function start(keys: Keys | null): void {

@@ -3,6 +3,7 @@
 import "./page.css";
 import "asciinema-player/dist/bundle/asciinema-player.css";
 import "./replay.css";
+import { arrive } from "./arrival.js";
 import { byId } from "./dom.js";
 import { Notices } from "./notices.js";
 import { PreferenceStore, THEMES } from "./preferences.js";
@@ -15,29 +16,11 @@ import { ReplayPlayer } from "./replay-player.js";
 import { SearchText } from "./replay-search.js";
 import { LONGEST_PAUSE, Timeline } from "./replay-timeline.js";
 import { ThemeSwitch } from "./theme.js";
-import { newSlot, slotOf, tokenFrom, TokenKeeper } from "./token.js";
 
 type Stage = "loading" | "playing" | "paused" | "over" | "failed";
 
 const NEW_LINK = "Get a new link where you got this one (dashboard, client or API), and open it.";
 const DOWNLOAD = "Download it with `consolectl recording download`, or play it there with `consolectl recording play`.";
-
-/** Takes the token out of the address bar, before anything else can see it there. */
-function takeToken(): string | null {
-  let shelf: Storage | null = null;
-  try {
-    shelf = sessionStorage;
-  } catch {
-    // Refused to this frame: the token lives in memory.
-  }
-  const keeper = new TokenKeeper(shelf);
-  const given = tokenFrom(location.search);
-  const slot = given === null ? slotOf(history.state) : newSlot((bytes) => crypto.getRandomValues(bytes));
-  history.replaceState(slot === null ? null : { slot }, "", location.pathname);
-  if (slot === null) return null;
-  if (given !== null) keeper.keep(slot, given);
-  return keeper.find(slot);
-}
 
 /** Whether the browser compiles WebAssembly at all: the player would wait for it without end. */
 async function runsPlayer(): Promise<boolean> {
@@ -249,4 +232,4 @@ class ReplayPage {
   }
 }
 
-void new ReplayPage(takeToken()).open();
+void new ReplayPage(arrive()?.token ?? null).open();
