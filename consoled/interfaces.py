@@ -328,5 +328,8 @@ class SessionDirectory(Protocol):
 class Transport(Protocol):
     """How bytes reach a console."""
 
-    def endpoint(self, console: Console) -> IStreamClientEndpoint:
-        """Where to dial; cancelling its connect Deferred aborts the dial."""
+    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
+        """Where to dial; cancelling its connect Deferred aborts the dial.
+
+        :param instance: whose console it is; the way there may depend on its host and project.
+        """

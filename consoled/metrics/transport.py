@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from consoled.interfaces import Transport
 from consoled.metrics.instruments import CANCELLED, CONNECTED, FAILED, REFUSED, TIMED_OUT
-from consoled.model import Console
+from consoled.model import Console, Instance
 
 T = TypeVar("T")
 
@@ -39,10 +39,10 @@ class TimedTransport:
     durations: Histogram
     seconds: Callable[[], float]
 
-    def endpoint(self, console: Console) -> IStreamClientEndpoint:
+    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
         """As the other one's, and timed."""
         endpoint: IStreamClientEndpoint = TimedEndpoint(
-            self.transport.endpoint(console), self.durations, self.seconds
+            self.transport.endpoint(instance, console), self.durations, self.seconds
         )
         return endpoint
 

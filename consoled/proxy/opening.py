@@ -134,7 +134,7 @@ class Opener:
 
     async def _dial(self, instance: Instance, console: Console, token: ConsoleAuthToken) -> Leg:
         what = f"The serial port {console.index} of {instance.name}"
-        endpoint = self.transport.endpoint(console)
+        endpoint = self.transport.endpoint(instance, console)
         path = token.options.get("internal_access_path")
         if path:
             endpoint = ConnectEndpoint(endpoint, str(path), self.clock, self.connect_timeout)

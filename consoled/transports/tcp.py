@@ -7,7 +7,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IReactorTCP, IStreamClientEndpoint
 
 from consoled.errors import BackendUnreachable
-from consoled.model import Console
+from consoled.model import Console, Instance
 
 
 @frozen
@@ -21,7 +21,7 @@ class TCPTransport:
     reactor: IReactorTCP
     timeout: float
 
-    def endpoint(self, console: Console) -> IStreamClientEndpoint:
+    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
         """The TCP endpoint of a console.
 
         :raises consoled.errors.BackendUnreachable: the console has no port.

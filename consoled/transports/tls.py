@@ -39,7 +39,7 @@ from zope.interface import implementer
 from consoled.errors import BackendUnreachable
 from consoled.http.sending import PromptTLS
 from consoled.interfaces import Transport
-from consoled.model import Console
+from consoled.model import Console, Instance
 from consoled.transports.credentials import Credentials, Peer, words_of
 
 log = Logger()
@@ -66,12 +66,12 @@ class TLSTransport:
     clock: IReactorTime
     timeout: float
 
-    def endpoint(self, console: Console) -> IStreamClientEndpoint:
+    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
         """As the other one's, with TLS where the console speaks it.
 
         :raises consoled.errors.BackendUnreachable: there is nobody to trust for that.
         """
-        endpoint = self.plain.endpoint(console)
+        endpoint = self.plain.endpoint(instance, console)
         if not console.tls:
             return endpoint
         if self.credentials is None:

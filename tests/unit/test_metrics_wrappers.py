@@ -21,12 +21,15 @@ from consoled.errors import InstanceNotRunning, TokenInvalid, Unavailable
 from consoled.metrics.authority import CountedAuthority
 from consoled.metrics.database import TimedDatabase, operation
 from consoled.metrics.transport import TimedTransport
-from consoled.model import Caller, Console, ConsoleAuthToken
+from consoled.model import Caller, Console, ConsoleAuthToken, Instance, InstanceState
 from consoled.proxy.leg import LegFactory
 from consoled.tokens.database import DatabaseAuthority
 from consoled.transports.tcp import TCPTransport
 
 CALLER = Caller("mia", "demo")
+INSTANCE = Instance(
+    "7f0a4d2e-5f4b-4f0c-9a53-3b1d4f6a0001", "web", "demo", "kvm1", InstanceState.RUNNING
+)
 
 
 class Asked:
@@ -176,7 +179,7 @@ class Dialled:
         self.cancelled: list[Deferred[Any]] = []
         self.dial: Deferred[Any] = Deferred(self.cancelled.append)
 
-    def endpoint(self, console: Console) -> Any:
+    def endpoint(self, instance: Instance, console: Console) -> Any:
         """Itself."""
         return self
 
@@ -200,7 +203,7 @@ def test_dials_that_fail(problem: Exception, kind: str) -> None:
     """A dial that fails, fails as before, and counts by how, with its time."""
     clock, instruments, dialled = Clock(), make_instruments(), Dialled()
     transport = TimedTransport(dialled, instruments.backend_connect, clock.seconds)
-    dial = transport.endpoint(Console(0, "192.0.2.1", 7000)).connect(LegFactory())
+    dial = transport.endpoint(INSTANCE, Console(0, "192.0.2.1", 7000)).connect(LegFactory())
     clock.advance(2)
     dialled.dial.errback(problem)
     with pytest.raises(type(problem)):
@@ -212,7 +215,7 @@ def test_dials_are_cancelled() -> None:
     """Cancelling reaches the dial itself."""
     instruments, dialled = make_instruments(), Dialled()
     transport = TimedTransport(dialled, instruments.backend_connect, Clock().seconds)
-    dial = transport.endpoint(Console(0, "192.0.2.1", 7000)).connect(LegFactory())
+    dial = transport.endpoint(INSTANCE, Console(0, "192.0.2.1", 7000)).connect(LegFactory())
     dial.cancel()
     assert dialled.cancelled == [dialled.dial]
     with pytest.raises(CancelledError):
@@ -225,7 +228,7 @@ def test_a_tcp_dial() -> None:
     transport = TimedTransport(
         TCPTransport(reactor, 10), instruments.backend_connect, reactor.seconds
     )
-    dial = transport.endpoint(Console(0, "192.0.2.1", 7000)).connect(LegFactory())
+    dial = transport.endpoint(INSTANCE, Console(0, "192.0.2.1", 7000)).connect(LegFactory())
     reactor.advance(0.5)
     answer_dial(reactor)
     assert isinstance(result(dial), LegFactory.protocol)

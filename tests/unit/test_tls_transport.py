@@ -20,7 +20,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
 
 from consoled.errors import BackendUnreachable, ConfigError
-from consoled.model import Console
+from consoled.model import Console, Instance, InstanceState
 from consoled.proxy.leg import CLOSE_PATIENCE, Leg, LegFactory
 from consoled.transports.connect import ConnectEndpoint
 from consoled.transports.credentials import CredentialFiles, Credentials
@@ -30,6 +30,9 @@ from tools.lab.authority import Authority
 from tools.lab.certificates import Pair, make_pair
 
 TIMEOUT = 5.0
+INSTANCE = Instance(
+    "7f0a4d2e-5f4b-4f0c-9a53-3b1d4f6a0001", "web", "demo", "kvm1", InstanceState.RUNNING
+)
 AUTHORITY = Authority()
 OTHER = Authority("somebody else's authority")
 LEAF = AUTHORITY.issue("server")
@@ -477,9 +480,9 @@ def test_which_consoles(tmp_path: Path) -> None:
     reactor = MemoryReactorClock()
     plain = TCPTransport(reactor, 5.0)
     transport = TLSTransport(plain, None, reactor, TIMEOUT)
-    assert isinstance(transport.endpoint(Console(0, "127.0.0.1", 1)), TCP4ClientEndpoint)
+    assert isinstance(transport.endpoint(INSTANCE, Console(0, "127.0.0.1", 1)), TCP4ClientEndpoint)
     with pytest.raises(BackendUnreachable, match="speaks TLS"):
-        transport.endpoint(Console(0, "127.0.0.1", 1, tls=True))
+        transport.endpoint(INSTANCE, Console(0, "127.0.0.1", 1, tls=True))
 
 
 def test_reload(tmp_path: Path, host: ssl.SSLContext) -> None:
