@@ -24,6 +24,7 @@ from consoled.proxy.hangup import why_hung_up
 from consoled.proxy.leg import OpenConsole
 from consoled.proxy.opening import Opener
 from consoled.proxy.ring import Ring
+from consoled.proxy.sharing import PORTION, REST, Sharing
 
 log = Logger()
 
@@ -87,6 +88,7 @@ class Line:
     the session in the writer's seat writes.
 
     :ivar token: what the first viewer came with; the console is opened by it.
+    :ivar sharing: of all lines of the daemon.
     :ivar members: the sessions on the line, in the order of their coming.
     :ivar writer: the one in the writer's seat.
     :ivar over: whether it has ended, or will end in a moment.
@@ -103,6 +105,7 @@ class Line:
     opener: Opener
     driver: Driver
     clock: IReactorTime
+    sharing: Sharing
     ring: Ring = field(factory=lambda: Ring(SCROLLBACK), init=False)
     throttle: InputThrottle = field(factory=InputThrottle, init=False)
     members: list[Member] = field(factory=list, init=False)
@@ -114,6 +117,7 @@ class Line:
     asked: bool = field(default=False, init=False)
     breaking: bool = field(default=False, init=False)
     valve: Valve = field(init=False)
+    _portion: int = field(default=0, init=False)
     _console: OpenConsole | None = field(default=None, init=False)
     _opening: Deferred[OpenConsole] | None = field(default=None, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
@@ -181,6 +185,7 @@ class Line:
         console = self.console
         if console.lease.valid and not self._closing:
             console.leg.write(data)
+            self.sharing.typed(self)
 
     def close(self) -> Deferred[None]:
         """Closes the socket, then gives the lease back; fires after both."""
@@ -247,6 +252,16 @@ class Line:
             self.ring.append(data)
             for member in tuple(self.members):
                 member.printed(data)
+            self._portion += len(data)
+            if self._portion >= PORTION:
+                self._rest()
+
+    def _rest(self) -> None:
+        """Makes room for the lines on which somebody types."""
+        self._portion = 0
+        if self.sharing.others_type(self):
+            self.valve.hold("turn")
+            self.clock.callLater(REST, self.valve.free, "turn")
 
     def _lost(self) -> None:
         # It ends for certain: nobody comes to it while the reason is looked for.

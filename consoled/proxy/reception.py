@@ -31,6 +31,7 @@ from consoled.proxy.opening import Opener
 from consoled.proxy.presence import FORCE, TAKE, Busy, belongs, busy
 from consoled.proxy.resuming import ResumeKey
 from consoled.proxy.session import begin_session
+from consoled.proxy.sharing import Sharing
 from consoled.proxy.viewing import Comeback, SessionInputs, Viewer
 from consoled.recording.recorder import NoRecorder, SessionRecorder
 
@@ -109,6 +110,11 @@ class Reception:
     recorder: SessionRecorder = field(factory=NoRecorder)
     breaks: BreakControl | None = None
     paste_rate: float = 0.0
+    sharing: Sharing = field(init=False)
+
+    @sharing.default
+    def _of_all_lines(self) -> Sharing:
+        return Sharing(self.clock.seconds)
 
     def has(self, arrival: Arrival) -> bool:
         """Whether this replica has the session or console that the viewer wants."""
@@ -270,7 +276,7 @@ class Reception:
 
     def _new_line(self, token: ConsoleAuthToken) -> Line:
         """A line that opens when the one before is gone."""
-        return Line(console_key(token), token, self.opener, self.driver, self.clock)
+        return Line(console_key(token), token, self.opener, self.driver, self.clock, self.sharing)
 
     def _begin(
         self,
