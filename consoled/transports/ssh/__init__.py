@@ -1,0 +1,1 @@
+"""Streams and shells over SSH, through any number of servers; usable without the daemon."""
