@@ -1,32 +1,26 @@
 """nova itself, from its released package, in an environment of its own.
 
 consoled never imports nova. Its tests do, in other processes: nova's own classes read what
-consoled wrote, and write what consoled reads. The environment and the empty cell database
-in SQLite are built once and kept in ``~/.cache/consoled-tests``.
+consoled wrote, and write what consoled reads. An empty cell database in SQLite is kept with
+the environment.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
-import subprocess
-import sys
-import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import create_engine, text
 
-from tools.lab.errors import LabError
+from tools.lab.environments import clean_environment, environment, run
 
 VERSION = "34.0.0"
 DRIVERS = ("PyMySQL", "psycopg[binary]")
 """What nova needs for the databases of the lab."""
 
-KEPT = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "consoled-tests"
 CALLS = Path(__file__).with_name("nova_calls.py")
 
 POWER_RUNNING = 1
@@ -99,7 +93,7 @@ class Nova:
 
         :raises tools.lab.errors.LabError: they raised something.
         """
-        done = _run(
+        done = run(
             [self._python, "-P", CALLS, "--config-file", self._conf],
             input=json.dumps(calls),
             env=_environment(),
@@ -109,46 +103,23 @@ class Nova:
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return kept | {"OS_NOVA_DISABLE_EVENTLET_PATCHING": "1"}
+    return clean_environment(OS_NOVA_DISABLE_EVENTLET_PATCHING="1")
 
 
 def install() -> Path:
-    """The folder of nova's environment; the first caller makes it (minutes), others wait.
+    """The folder of nova's environment, with an empty cell database in it.
 
     :raises tools.lab.errors.LabError: nova cannot be installed, or its schema not be made.
     """
-    home = KEPT / f"nova-{VERSION}-py{sys.version_info[0]}.{sys.version_info[1]}"
-    KEPT.mkdir(parents=True, exist_ok=True)
-    with (KEPT / f"{home.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (home / "ready").exists():
-            shutil.rmtree(home, ignore_errors=True)
-            venv.create(home, with_pip=True)
-            _pip(home, f"nova=={VERSION}")
-            conf = home / "schema.conf"
-            conf.write_text(_CONF.format(folder=home, connection=f"sqlite:///{home}/cell.sqlite"))
-            _make_schema(home, conf)
-            (home / "ready").touch()
-        if not (home / "drivers").exists():
-            _pip(home, *DRIVERS)
-            (home / "drivers").touch()
-    return home
+    return environment(f"nova-{VERSION}", [f"nova=={VERSION}", *DRIVERS], _prepare)
 
 
-def _pip(home: Path, *packages: str) -> None:
-    _run([home / "bin/python", "-m", "pip", "install", "-q", "--no-compile", *packages])
+def _prepare(home: Path) -> None:
+    conf = home / "schema.conf"
+    conf.write_text(_CONF.format(folder=home, connection=f"sqlite:///{home}/cell.sqlite"))
+    _make_schema(home, conf)
 
 
 def _make_schema(home: Path, conf: Path) -> None:
     manage = home / "bin/nova-manage"
-    _run([manage, "--config-file", conf, "db", "sync", "--local_cell"], env=_environment())
-
-
-def _run(argv: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
-    words = [str(word) for word in argv]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
-    if done.returncode:
-        tail = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
-        raise LabError(f"{' '.join(words)} failed with {done.returncode}:\n{tail}")
-    return done
+    run([manage, "--config-file", conf, "db", "sync", "--local_cell"], env=_environment())
