@@ -1,0 +1,1 @@
+"""HTTP and TCP to the instances' own addresses, for callers whom policy lets."""
