@@ -1,0 +1,1 @@
+"""Live migrations: what is planned, how far it is, and who sees it through."""
