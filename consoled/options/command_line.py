@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from consoled.options.groups import SERIAL_CONSOLE, Checked
+from consoled.options.declared.consoles import SERIAL_CONSOLE
+from consoled.options.declared.kinds import Checked
 from consoled.values import boolean
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from consoled.errors import ConfigError
 from consoled.options.database import check_url, sqlite_url
+from consoled.options.hosts import libvirt_hosts
 from consoled.options.reading import Reader
+from consoled.options.ssh import refuse_ssh_contradictions
 from consoled.options.tls import UnusableFile, check_authorities, check_pair
 from consoled.options.tokens import refuse_token_contradictions
 from consoled.settings import (
@@ -20,6 +22,9 @@ from consoled.settings import (
     ConsoleGroup,
     DatabaseGroup,
     Default,
+    Forward,
+    HttpProxy,
+    Keystone,
     Libvirt,
     Metrics,
     Nova,
@@ -28,6 +33,7 @@ from consoled.settings import (
     Recording,
     SerialConsole,
     Settings,
+    SSHProxy,
     Static,
     Workarounds,
 )
@@ -61,6 +67,7 @@ def load(cell: str, files: Sequence[Path], overrides: Mapping[str, str]) -> Sett
         serial_console=_serial_console(reader),
         console=ConsoleGroup(**_plain(reader, "console", ConsoleGroup)),
         api=_api(reader),
+        keystone=_keystone(reader),
         database=_database(reader, default.state_path),
         consoleauth=ConsoleAuth(**_plain(reader, "consoleauth", ConsoleAuth)),
         nova=_nova(reader),
@@ -70,6 +77,9 @@ def load(cell: str, files: Sequence[Path], overrides: Mapping[str, str]) -> Sett
         static=Static(**_plain(reader, "static", Static)),
         proxy=Proxy(**_plain(reader, "proxy", Proxy)),
         recording=Recording(**_plain(reader, "recording", Recording)),
+        ssh_proxy=_ssh_proxy(reader),
+        http_proxy=HttpProxy(**_plain(reader, "http_proxy", HttpProxy)),
+        forward=Forward(**_plain(reader, "forward", Forward)),
         oslo_policy=OsloPolicy(**_plain(reader, "oslo_policy", OsloPolicy)),
         metrics=Metrics(**_plain(reader, "metrics", Metrics)),
     )
@@ -123,8 +133,14 @@ def _api(reader: Reader) -> Api:
     return api
 
 
+def _keystone(reader: Reader) -> Keystone:
+    wanted = reader.value("api", "auth_strategy") == "keystone"
+    return Keystone(reader.keystone() if wanted else None)
+
+
 def _libvirt(reader: Reader) -> Libvirt:
-    group = Libvirt(**_plain(reader, "libvirt", Libvirt))
+    values = _plain(reader, "libvirt", Libvirt)
+    group = Libvirt(**{**values, "hosts": libvirt_hosts(reader)})
     needed = {"chardev_tls_key": "chardev_tls_cert", "chardev_tls_cert": "chardev_tls_ca"}
     for option, other in needed.items():
         if getattr(group, option) is not None and getattr(group, other) is None:
@@ -140,6 +156,12 @@ def _libvirt(reader: Reader) -> Libvirt:
         except UnusableFile as error:
             option = "chardev_tls_key" if error.in_key else "chardev_tls_cert"
             reader.fail("libvirt", option, str(error))
+    return group
+
+
+def _ssh_proxy(reader: Reader) -> SSHProxy:
+    group = SSHProxy(**_plain(reader, "ssh_proxy", SSHProxy))
+    refuse_ssh_contradictions(reader, group)
     return group
 
 

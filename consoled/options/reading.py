@@ -12,12 +12,15 @@ from oslo_config import cfg
 
 from consoled.errors import ConfigError
 from consoled.options import files, groups
+from consoled.options.declared.compute import HOST_SECTION, LIBVIRT_HOST
+
+KEYSTONE_SECTION = "keystone_authtoken"
 
 _SHOWN = 120
 _USERINFO = re.compile(r"//[^/\s]*@")
 _OPTIONS = {
     (group.name, option.dest): option for group, options in groups.GROUPS for option in options
-}
+} | {(HOST_SECTION, option.dest): option for option in LIBVIRT_HOST}
 
 
 @define
@@ -35,13 +38,19 @@ class Reader:
 
     def __attrs_post_init__(self) -> None:
         self._files = [files.parse(path) for path in self.paths]
-        known = groups.known_names()
+        known = groups.known_names(self.host_sections) | self._foreign_names()
         for file in self._files:
             files.refuse_unknown(file, known)
-        self._conf = cfg.ConfigOpts()
-        groups.register(self._conf)
+        self._conf = self._read()
+        groups.register(self._conf, self.host_sections)
+        for name, text in self.overrides.items():
+            self._override(name, text)
+
+    def _read(self) -> cfg.ConfigOpts:
+        """The files as oslo.config has them; no option is registered."""
+        conf = cfg.ConfigOpts()
         try:
-            self._conf(
+            conf(
                 args=[],
                 prog="consoled",
                 default_config_files=[str(path) for path in self.paths],
@@ -51,8 +60,59 @@ class Reader:
         except (cfg.Error, OSError, ValueError) as error:
             # files.parse() has read them all; this one changed in between.
             raise ConfigError(f"cannot read the configuration files: {_line(str(error))}") from None
-        for name, text in self.overrides.items():
-            self._override(name, text)
+        return conf
+
+    def _foreign_names(self) -> dict[str, list[str]]:
+        """The keys of a section that is a library's own, where a file has it."""
+        if not any(KEYSTONE_SECTION in file.sections for file in self._files):
+            return {}
+        # The library takes a while to load, and few need it.
+        from consoled.options import keystone
+
+        place = self._auth_type
+        try:
+            return {KEYSTONE_SECTION: keystone.keys(_auth_type(place))}
+        except ValueError as error:
+            assert place is not None
+            where = f"{place.file}:{place.line}: [{place.section}] {place.key}"
+            raise ConfigError(_line(f"{where}: {_shorten(place.raw)} {error}")) from None
+
+    @property
+    def _auth_type(self) -> files.Place | None:
+        names = [(KEYSTONE_SECTION, name) for name in ("auth_type", "auth_plugin")]
+        return files.find(self._files, names)
+
+    def keystone(self) -> cfg.ConfigOpts:
+        """The configuration as keystonemiddleware takes it, which has options of its own in
+        sections that are ours, too.
+
+        :raises consoled.errors.ConfigError: ``[keystone_authtoken]`` lacks something.
+        """
+        from consoled.options import keystone
+
+        conf = self._read()
+        try:
+            keystone.prepare(conf, _auth_type(self._auth_type))
+        except ValueError as error:
+            self.fail("api", "auth_strategy", str(error))
+        return conf
+
+    @property
+    def host_sections(self) -> Sequence[str]:
+        """The sections of compute hosts that the files have, in lower case, each once."""
+        found = (section for file in self._files for section in file.sections)
+        return [*dict.fromkeys(s for s in found if s.startswith(HOST_SECTION))]
+
+    def fail_section(self, section: str, problem: str) -> NoReturn:
+        """Refuses a section that the files have, for what it is or lacks.
+
+        :param problem: a sentence that begins with a verb.
+        :raises consoled.errors.ConfigError: always, with the place of its first header.
+        """
+        path, line = next(
+            (file.path, file.sections[section]) for file in self._files if section in file.sections
+        )
+        raise ConfigError(_line(f"{path}:{line}: [{section}] {problem}"))
 
     def value(self, group: str, name: str) -> Any:
         """The option's value, checked.
@@ -91,9 +151,9 @@ class Reader:
             text = place.raw
             where = f"{place.file}:{place.line}: [{place.section}] {place.key}"
         else:
-            text = str(_OPTIONS[group, name].default)
+            text = str(_option(group, name).default)
             where = f"[{group}] {name} (the default)"
-        if _OPTIONS[group, name].secret:
+        if _option(group, name).secret:
             raise ConfigError(_line(f"{where}: the value {problem}"))
         raise ConfigError(_line(f"{where}: {_shorten(text)} {problem}{_hint(text)}"))
 
@@ -109,7 +169,17 @@ class Reader:
         return group == "serial_console" and name in self.overrides
 
     def _place(self, group: str, name: str) -> files.Place | None:
-        return files.find(self._files, groups.names_in_files(group, _OPTIONS[group, name]))
+        return files.find(self._files, groups.names_in_files(group, _option(group, name)))
+
+
+def _auth_type(place: files.Place | None) -> str:
+    """keystoneauth's word for how consoled logs in; its usual one where there is none."""
+    return "password" if place is None else place.raw.strip()
+
+
+def _option(group: str, name: str) -> cfg.Opt:
+    kind = HOST_SECTION if group.startswith(HOST_SECTION) else group
+    return _OPTIONS[kind, name]
 
 
 def _shorten(text: str) -> str:

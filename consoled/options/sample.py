@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from oslo_config import cfg
 
+from consoled.options.declared.compute import HOST_SECTION, LIBVIRT_HOST
 from consoled.options.groups import GROUPS, names_in_files
 
 _HEAD = """\
@@ -28,6 +29,8 @@ def _sections() -> Iterator[str]:
         yield f"\n\n[{group.name}]\n{_comment(group.help or '')}"
         for option in options:
             yield "\n" + _option(group.name, option)
+        if group.name == "libvirt":
+            yield "\n" + _host_section()
 
 
 def _option(group: str, option: cfg.Opt) -> str:
@@ -36,6 +39,14 @@ def _option(group: str, option: cfg.Opt) -> str:
         lines += _comment(f"Deprecated name: [{section}] {key}")
     [default] = option.type.format_defaults("" if option.default is None else option.default)
     return f"{lines}#{option.dest} = {default}".rstrip() + "\n"
+
+
+def _host_section() -> str:
+    """An example, as prose: a section that no host has is an error."""
+    intro = "A compute host of hosts has a section of its own, such as this one of kvm1. "
+    intro += " ".join(f"{one.dest}: {one.help} ({one.type.type_name})" for one in LIBVIRT_HOST)
+    example = [f"#   {one.dest} = {one.sample_default}\n" for one in LIBVIRT_HOST]
+    return "".join([_comment(intro), "#\n", f"#   [{HOST_SECTION}kvm1]\n", *example])
 
 
 def _comment(text: str) -> str:

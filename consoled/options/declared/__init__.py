@@ -1,0 +1,1 @@
+"""Every option, group by group."""
