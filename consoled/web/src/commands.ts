@@ -8,6 +8,8 @@ import { THEMES, type Theme } from "./preferences.js";
 export interface Actions {
   readonly hasSelection: boolean;
   readonly live: boolean;
+  /** Whether the guest knows the window's size by itself. */
+  readonly sized: boolean;
   readonly applicationCursor: boolean;
   readonly theme: Theme;
   readonly screenReader: boolean;
@@ -70,7 +72,7 @@ export function keySections(on: Actions): Section[] {
     enabled: () => on.live,
     run: () => on.typeSize(),
   };
-  return [...groups, { label: "Size", layout: "list", items: [size] }];
+  return on.sized ? groups : [...groups, { label: "Size", layout: "list", items: [size] }];
 }
 
 /** Text size, theme and switches. */

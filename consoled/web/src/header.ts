@@ -41,8 +41,9 @@ export class Header {
   name(hello: Hello): void {
     const name = plain(hello.name, 255).trim() || "Serial console";
     this.#name.textContent = name;
-    this.#console.textContent = `console ${hello.console}`;
-    document.title = `${name} — console ${hello.console}`;
+    const which = hello.shell ? "shell" : `console ${hello.console}${hello.pty ? " (pty)" : ""}`;
+    this.#console.textContent = which;
+    document.title = `${name} — ${which}`;
   }
 
   /** @param canReconnect whether there is a token to reconnect with. */

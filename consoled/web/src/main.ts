@@ -23,7 +23,7 @@ import { PasteBar } from "./paste-bar.js";
 import { stoppedWords } from "./paste-words.js";
 import { fontSize, PreferenceStore, type Theme } from "./preferences.js";
 import { Redialler } from "./redialler.js";
-import { lostWords, type Join } from "./resume.js";
+import { lostWords, NEW_SESSION, type Join } from "./resume.js";
 import { ResumeKeeper } from "./resume-key.js";
 import { shortcutOf, type Shortcut } from "./shortcuts.js";
 import { NO_TOKEN, plain, type Claim, type Ending, type State } from "./states.js";
@@ -59,6 +59,7 @@ function start(keys: Keys | null): void {
   let askedOf: Ending | null = null;
   let guest = "";
   let breakable = false;
+  let shell = false;
 
   const terminal = new ConsoleTerminal(
     byId("terminal", HTMLElement),
@@ -78,6 +79,7 @@ function start(keys: Keys | null): void {
       },
       keyPressed,
       found: (at, count) => find.found(at, count),
+      resized: (size) => wire.resize(size),
     },
     preferences.now.fontSize,
     preferences.now.screenReader,
@@ -120,6 +122,7 @@ function start(keys: Keys | null): void {
       header.name(hello);
       guest = plain(hello.name, 100);
       breakable = hello.breaks;
+      shell = hello.shell;
     },
     joined,
     noticed: (notice) => notices.show(notice.text, notice),
@@ -201,6 +204,7 @@ function start(keys: Keys | null): void {
         return;
       case "new":
         notices.endWarnings();
+        if (state.kind === "reconnecting") notices.show(NEW_SESSION);
         terminal.startAfresh();
     }
   }
@@ -269,6 +273,9 @@ function start(keys: Keys | null): void {
     },
     get live() {
       return state.kind === "connected" && !state.watching;
+    },
+    get sized() {
+      return shell;
     },
     get applicationCursor() {
       return terminal.applicationCursor;

@@ -5,6 +5,10 @@ export interface Hello {
   readonly type: "hello";
   readonly name: string;
   readonly console: number;
+  /** Whether it is a shell, whose terminal has the size of this window. */
+  readonly shell: boolean;
+  /** Whether it is a pty, which the hypervisor gives to one at a time. */
+  readonly pty: boolean;
   /** Names the session; "" where the server does not say. */
   readonly session: string;
   /** The right to come back to the session, or null where the server gives none. */
@@ -164,6 +168,11 @@ export function cancelPaste(): string {
   return JSON.stringify({ type: "cancel" });
 }
 
+/** The page's terminal has this size. */
+export function resize(columns: number, rows: number): string {
+  return JSON.stringify({ type: "resize", columns, rows });
+}
+
 /** A BREAK for the guest, or a SysRq with that key. */
 export function sendBreak(sysrq: string | null): string {
   return JSON.stringify(sysrq === null ? { type: "break" } : { type: "break", sysrq });
@@ -176,6 +185,8 @@ function hello(message: Record<string, unknown>): Hello {
     type: "hello",
     name: typeof instance.name === "string" ? instance.name : textOf(instance.uuid),
     console: Number.isInteger(message.console) ? (message.console as number) : 0,
+    shell: message.console_type === "ssh",
+    pty: message.kind === "pty",
     session: textOf(message.session),
     resume: resume === "" || resume.length > LONGEST_KEY ? null : resume,
     offset: count(message.offset),

@@ -33,6 +33,11 @@ export function joinOf(before: Place | null, start: Place): Join {
   return ahead > 0 ? { kind: "lost", bytes: ahead } : { kind: "replayed" };
 }
 
+/** What the person is told whose page went on in another session, by itself. */
+export const NEW_SESSION =
+  "This is a new session: the one before has ended. Its screen is in the scrollback above; " +
+  "what the guest printed in between was not kept.";
+
 /** What the person is told about missing output. */
 export function lostWords(bytes: number): string {
   return bytes === 1

@@ -88,10 +88,12 @@ const FINAL: ReadonlySet<number> = new Set([4401, 4403]);
  * @param code the close event's code.
  * @param reason the server's own words; where there are any, they win.
  * @param opened whether the WebSocket had ever opened.
+ * @param shell whether the console was a shell, which ends when its person says so.
  */
-export function ending(code: number, reason: string, opened: boolean): Ending {
-  const [meant, advice] =
-    code === 1006 && !opened
+export function ending(code: number, reason: string, opened: boolean, shell = false): Ending {
+  const [meant, advice] = shell && code === 1000
+    ? ["the shell has ended", "Reconnect for another one."]
+    : code === 1006 && !opened
       ? ["the server could not be reached, or refused this page",
          "Check your network and that you use the server's usual address, then reconnect."]
       : (MEANINGS.get(code) ?? [`the server closed the connection (code ${code})`, AGAIN]);

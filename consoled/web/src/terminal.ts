@@ -26,6 +26,8 @@ export interface TerminalListener {
   keyPressed(event: KeyboardEvent): boolean;
   /** The search's results changed; `at` is -1 where none is active. */
   found(at: number, count: number): void;
+  /** The terminal has room for so much now. */
+  resized(size: { rows: number; cols: number }): void;
 }
 
 const FONT =
@@ -85,6 +87,7 @@ export class ConsoleTerminal {
     this.#term.onData((text) => {
       if (this.#replaying === 0) listener.typed(text);
     });
+    this.#term.onResize((size) => listener.resized({ rows: size.rows, cols: size.cols }));
     this.#term.onBinary((text) => listener.reported(encodeBinary(text)));
     this.#search.onDidChangeResults(({ resultIndex, resultCount }) =>
       listener.found(resultIndex, resultCount),

@@ -9,6 +9,7 @@ import {
   confirm,
   handOver,
   parseControl,
+  resize,
   sendBreak,
   type Busy,
   type Control,
@@ -46,6 +47,12 @@ export interface Socket {
   onclose: ((event: CloseEvent) => void) | null;
   send(data: string | Uint8Array<ArrayBuffer>): void;
   close(code?: number): void;
+}
+
+/** What a terminal has room for. */
+export interface Size {
+  readonly cols: number;
+  readonly rows: number;
 }
 
 /** What the wire tells the page. */
@@ -86,6 +93,8 @@ export class Wire {
   #watching = false;
   #countsPastes = false;
   #busy: Busy | null = null;
+  #size: Size | null = null;
+  #shell = false;
   #place: Place | null = null;
   /** Bytes to come that are shown again. */
   #again = 0;
@@ -119,7 +128,7 @@ export class Wire {
     socket.onopen = () => this.#opened(socket);
     socket.onmessage = (event) => this.#received(event.data);
     socket.onclose = (event) =>
-      this.#end(ending(event.code, event.reason, this.#phase !== "opening"));
+      this.#end(ending(event.code, event.reason, this.#phase !== "opening", this.#shell));
   }
 
   /**
@@ -170,6 +179,18 @@ export class Wire {
     if (this.#phase === "open" && this.#flowControlled) this.#put(sendBreak(sysrq));
   }
 
+  /** The terminal has this size; said at once, and first of all of each connection. */
+  resize(size: Size): void {
+    if (size.cols === this.#size?.cols && size.rows === this.#size.rows) return;
+    this.#size = size;
+    this.#tellSize();
+  }
+
+  #tellSize(): void {
+    if (this.#size === null || !this.#flowControlled || this.#phase === "idle" || this.#phase === "opening") return;
+    this.#put(resize(this.#size.cols, this.#size.rows));
+  }
+
   /** Leaves the connection without a word to the listener. */
   abandon(): void {
     const socket = this.#socket;
@@ -189,6 +210,7 @@ export class Wire {
     this.#flowControlled = socket.protocol === "consoled.v1";
     if (this.#flowControlled) {
       this.#phase = "greeting";
+      this.#tellSize();
     } else {
       this.#open({ session: "", position: 0 });
     }
@@ -246,6 +268,7 @@ export class Wire {
         if (this.#phase !== "greeting") return;
         this.#held = message.unproven;
         this.#watching = message.watches;
+        this.#shell = message.shell;
         this.#countsPastes = message.countsPastes;
         this.#again = message.replay;
         this.listener.greeted(message);

@@ -2,16 +2,22 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ack, announcePaste, cancelPaste, confirm, handOver, parseControl } from "../src/protocol.js";
 
-const BARE = { type: "hello", name: "", console: 0, session: "", resume: null, offset: 0, replay: 0, unproven: false, watches: false, countsPastes: false, breaks: false, linger: 0 };
+const BARE = { type: "hello", name: "", console: 0, shell: false, pty: false, session: "", resume: null, offset: 0, replay: 0, unproven: false, watches: false, countsPastes: false, breaks: false, linger: 0 };
 
 test("a hello names the console, the session and its resume key, and where its output goes on", () => {
   const text = '{"type":"hello","session":"s","resume":"s.k","role":"writer","instance":{"uuid":"u","name":"web-1"},"console":1,"offset":9,"lost":2,"replay":4,"unproven":true,"paste_rate":11520}';
-  assert.deepEqual(parseControl(text), { type: "hello", name: "web-1", console: 1, session: "s", resume: "s.k", offset: 9, replay: 4, unproven: true, watches: false, countsPastes: true, breaks: false, linger: 0 });
+  assert.deepEqual(parseControl(text), { type: "hello", name: "web-1", console: 1, shell: false, pty: false, session: "s", resume: "s.k", offset: 9, replay: 4, unproven: true, watches: false, countsPastes: true, breaks: false, linger: 0 });
 });
 
 test("a hello says whether its person only watches", () => {
   assert.deepEqual(parseControl('{"type":"hello","role":"observer"}'), { ...BARE, watches: true });
   for (const role of ["writer", "Observer", 1, null]) assert.deepEqual(parseControl(JSON.stringify({ type: "hello", role })), BARE);
+});
+
+test("a hello says whether the console is a shell, which has a size", () => {
+  assert.deepEqual(parseControl('{"type":"hello","console_type":"ssh"}'), { ...BARE, shell: true });
+  assert.deepEqual(parseControl('{"type":"hello","kind":"pty"}'), { ...BARE, pty: true });
+  for (const console_type of ["serial", "SSH", true]) assert.deepEqual(parseControl(JSON.stringify({ type: "hello", console_type })), BARE);
 });
 
 test("a hello without a name falls back to the uuid, and bad fields to harmless ones", () => {

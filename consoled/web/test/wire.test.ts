@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { words } from "../src/states.js";
+import { words, type State } from "../src/states.js";
 import { FLOOD, FRAME, Wire, type Socket } from "../src/wire.js";
 
 class FakeSocket implements Socket {
@@ -47,11 +47,13 @@ function rig(): {
   sockets: FakeSocket[];
   log: string[];
   drawn: (() => void)[];
+  states: State[];
   connect(): FakeSocket;
 } {
   const sockets: FakeSocket[] = [];
   const log: string[] = [];
   const drawn: (() => void)[] = [];
+  const states: State[] = [];
   const wire = new Wire(
     (url, protocols) => {
       log.push(`dial ${url} ${protocols.join()}`);
@@ -61,6 +63,7 @@ function rig(): {
     },
     {
       stateChanged: (state) => {
+        states.push(state);
         const held = state.kind === "connected" && state.held;
         log.push(held ? `${words(state)} (held)` : words(state));
       },
@@ -84,7 +87,7 @@ function rig(): {
     log.length = 0;
     return socket;
   };
-  return { wire, sockets, log, drawn, connect };
+  return { wire, sockets, log, drawn, states, connect };
 }
 
 test("a BREAK goes to an open console, and only where the server knows the word", () => {
@@ -101,6 +104,38 @@ test("a BREAK goes to an open console, and only where the server knows the word"
   plain.opens("binary");
   wire.sendBreak("h");
   assert.deepEqual(plain.sent, []);
+});
+
+test("the window's size goes ahead of each connection's input, and again when it changes", () => {
+  const { wire, connect } = rig();
+  wire.resize({ cols: 100, rows: 30 });
+  const socket = connect();
+  assert.deepEqual(socket.sent, []);
+  socket.opens("consoled.v1");
+  assert.deepEqual(socket.sent, ['{"type":"resize","columns":100,"rows":30}']);
+  socket.gets(HELLO);
+  wire.resize({ cols: 100, rows: 30 });
+  wire.resize({ cols: 101, rows: 30 });
+  assert.deepEqual(socket.sent.slice(1), ['{"type":"resize","columns":101,"rows":30}']);
+  const next = connect();
+  next.opens("consoled.v1");
+  assert.deepEqual(next.sent, ['{"type":"resize","columns":101,"rows":30}']);
+  const plain = connect();
+  plain.opens("binary");
+  wire.resize({ cols: 80, rows: 24 });
+  assert.deepEqual(plain.sent, []);
+});
+
+test("the end of a shell is no matter of the instance", () => {
+  for (const [type, advice] of [["ssh", "another one"], ["serial", "The instance may"]] as const) {
+    const { states, connect } = rig();
+    const socket = connect();
+    socket.opens("consoled.v1");
+    socket.gets(hello({ console_type: type }));
+    socket.ends(1000, "It has ended.");
+    const last = states.at(-1);
+    assert.ok(last?.kind === "ended" && last.ending.advice.includes(advice));
+  }
 });
 
 test("it offers consoled.v1 before binary and takes array buffers", () => {
