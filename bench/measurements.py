@@ -21,9 +21,12 @@ from bench.kinds import (
     TYPING_FLOODED,
     idle_kind,
 )
+from bench.ports import ALLOCATED, RECONCILED, allocated, reconciled
 from bench.processes import Client, ask, memory
 from bench.scale import Scale, affordable
 from bench.sockets import Endpoint
+from bench.ssh import KINDS as SSH_KINDS
+from bench.ssh import over_ssh
 from bench.subjects import Daemon, Subject
 from bench.tokens import (
     Found,
@@ -203,6 +206,16 @@ def issued(subject: Subject, scale: Scale) -> Round:
     return {ISSUED.name: {"value": len(answer["urls"]) / answer["seconds"]}}
 
 
+def ports(subject: Subject, scale: Scale) -> Round:
+    """The books of ports, of hypervisors and databases of their own."""
+    return {RECONCILED.name: reconciled(scale.ports), ALLOCATED.name: allocated(scale.ports)}
+
+
+def ssh(subject: Subject, scale: Scale) -> Round:
+    """Streams through an SSH server, beside OpenSSH's client."""
+    return over_ssh(scale.ssh, subject.ground.backend)
+
+
 def measurements(scale: Scale) -> list[Measurement]:
     """All of them, in the order of the table."""
     return [
@@ -236,6 +249,8 @@ def measurements(scale: Scale) -> list[Measurement]:
         ),
         Measurement("mixed", mixed_kinds(), _is_ours, _of_tokens(mixed), 3, False),
         Measurement("expiry", expiry_kinds(), _is_ours, _of_tokens(expiry), 1, False),
+        Measurement("ports", (RECONCILED, ALLOCATED), _is_ours, ports, 3, False),
+        Measurement("ssh", SSH_KINDS, _is_ours, ssh, 3, False),
     ]
 
 

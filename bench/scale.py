@@ -6,6 +6,12 @@ import resource
 
 from attrs import frozen
 
+from bench.ports import FULL as PORTS_FULL
+from bench.ports import QUICK as PORTS_QUICK
+from bench.ports import PortScale
+from bench.ssh import FULL as SSH_FULL
+from bench.ssh import QUICK as SSH_QUICK
+from bench.ssh import SshScale
 from bench.tokens import FULL as LOAD_FULL
 from bench.tokens import QUICK as LOAD_QUICK
 from bench.tokens import TokenScale
@@ -30,6 +36,8 @@ class Scale:
     :ivar idle_forks: the largest of them for a peer with a process per session.
     :ivar tokens: console URLs that are issued in a round.
     :ivar load: of the measurements of tokens.
+    :ivar ports: of the measurements of ports.
+    :ivar ssh: of the measurements of SSH.
     """
 
     rounds: int = 5
@@ -44,6 +52,8 @@ class Scale:
     idle_forks: int = 100
     tokens: int = 400
     load: TokenScale = LOAD_FULL
+    ports: PortScale = PORTS_FULL
+    ssh: SshScale = SSH_FULL
 
     @property
     def consoles(self) -> int:
@@ -66,6 +76,8 @@ QUICK = Scale(
     idle_forks=20,
     tokens=20,
     load=LOAD_QUICK,
+    ports=PORTS_QUICK,
+    ssh=SSH_QUICK,
 )
 
 

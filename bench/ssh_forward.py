@@ -84,7 +84,7 @@ class Forward(Factory):
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
         self.endpoint = endpoint
 
-    def buildProtocol(self, addr: IAddress) -> Near:
+    def buildProtocol(self, addr: IAddress | None) -> Near:
         """One connection."""
         return Near(self.endpoint)
 

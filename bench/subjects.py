@@ -347,7 +347,7 @@ class Daemon(Subject):
             "static": {"inventory": folder / "inventory.yaml"},
             "api": {"keys_file": keys},
             # Nobody comes back: a round that waited for that would measure nothing.
-            "proxy": {"linger": 0, "max_sessions": 2 * len(ports)},
+            "proxy": {"linger": 0, "max_sessions": len(ports) + 200},
             "serial_console": {"record": manner.record},
         }
         authority = None

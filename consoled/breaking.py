@@ -1,8 +1,9 @@
 """BREAK and SysRq for a caller of the REST API, who has no session on the console.
 
 A BREAK makes the next byte of input a SysRq command. So it is input like any other, and whoever
-sends it has the console for that moment, by a lease and a connection of their own: while anybody
-is on the console, the next byte would be that person's. Any replica can do it.
+sends it has the console for that moment, by a lease and a connection of their own; any replica can
+do it. While somebody is on the console, the replica that has their line does it on that: what they
+type waits until the key has followed the BREAK.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from consoled.auth.policy import Rule
 from consoled.errors import BadRequest, Conflict, ConsoleBusy, ConsoledError, Unavailable
 from consoled.interfaces import BreakControl
 from consoled.issuing import ConsoleIssuer, choose_console
-from consoled.leasing.values import Holder
+from consoled.leasing.values import ConsoleKey, Holder
 from consoled.model import (
     NO_GENERATION,
     Caller,
@@ -28,6 +29,8 @@ from consoled.model import (
     Instance,
     hash_token,
 )
+from consoled.proxy.book import SessionBook
+from consoled.proxy.breaking import LOST, break_past
 from consoled.proxy.leg import OpenConsole
 from consoled.proxy.opening import Opener
 
@@ -41,17 +44,19 @@ class ConsoleBreaker:
     :ivar issuer: which instances a caller may act on.
     :ivar opener: has the console for the moment.
     :ivar breaks: sends it; None where the driver cannot.
+    :ivar sessions: the lines of this replica; None has none.
     """
 
     issuer: ConsoleIssuer
     opener: Opener
     breaks: BreakControl | None
     clock: IReactorTime
+    sessions: SessionBook | None = None
 
     def send(
         self, caller: Caller, uuid: str, index: int, key: str | None, request_id: str
     ) -> Deferred[Console]:
-        """Sends a BREAK to a console that nobody is on.
+        """Sends a BREAK to a console that nobody is on, or somebody through this replica.
 
         :param key: of a SysRq, typed after it; None for a BREAK alone.
         :param request_id: for the audit line.
@@ -59,8 +64,8 @@ class ConsoleBreaker:
         :raises consoled.errors.NotFound: no such instance (for this caller) or console.
         :raises consoled.errors.Forbidden: policy says no.
         :raises consoled.errors.BadRequest: the driver cannot, or no kernel knows that key.
-        :raises consoled.errors.Conflict: the instance does not run, somebody is on the console,
-            or the hypervisor refuses.
+        :raises consoled.errors.Conflict: the instance does not run, somebody is on the console
+            through another replica, or their input is on its way, or the hypervisor refuses.
         :raises consoled.errors.BackendUnreachable: the console's port does not answer.
         :raises consoled.errors.Unavailable: driver, policy or database are away.
         """
@@ -120,10 +125,12 @@ class ConsoleBreaker:
         try:
             opened = await self.opener.open(token, session_id, holder, lambda: succeed(None))
         except ConsoleBusy as error:
+            if await self._past(instance, console, key, caller, breaks):
+                return
             raise Conflict(
-                f"Somebody is on console {console.index} of instance {instance.uuid}, and a BREAK "
-                "makes a SysRq command of what they type next. Send it from the console's page, or "
-                "have their session disconnected first."
+                f"Somebody is on console {console.index} of instance {instance.uuid} through "
+                "another replica, and a BREAK makes a SysRq command of what they type next. Send "
+                "it from the console's page, or have their session disconnected first."
             ) from error
         try:
             if opened.unproven:
@@ -138,13 +145,29 @@ class ConsoleBreaker:
         finally:
             await opened.close(self.clock)
 
+    async def _past(
+        self,
+        instance: Instance,
+        console: Console,
+        key: str | None,
+        caller: Caller,
+        breaks: BreakControl,
+    ) -> bool:
+        """Sends it on the line that this replica has of the console; whether it has one."""
+        book = self.sessions
+        line = None
+        if book is not None:
+            line = book.line(ConsoleKey(instance.uuid, console.index, console.type))
+        if book is None or line is None or line.over or not line.is_open:
+            return False
+        writer = None if line.writer is None else book.find(line.writer.session_id)
+        await break_past(line, writer, breaks, key, caller.user_id)
+        return True
+
 
 def _type(opened: OpenConsole, key: str) -> None:
     if not opened.lease.valid:
-        raise Unavailable(
-            "The BREAK was sent, but not the key: the lease of the console ran out meanwhile. "
-            "Try again when the database answers."
-        )
+        raise Unavailable(LOST)
     opened.leg.write(key.encode("ascii"))
 
 
@@ -152,7 +175,6 @@ def _paper(
     instance: Instance, console: Console, caller: Caller, session_id: str
 ) -> ConsoleAuthToken:
     """What an opening asks for; it is in no table, and opens nothing for anybody."""
-    assert console.port is not None
     return ConsoleAuthToken(
         token_hash=hash_token(session_id),
         instance_uuid=instance.uuid,

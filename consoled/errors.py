@@ -15,9 +15,11 @@ One hierarchy; a handler never invents a status or a message::
     ├── Conflict                     409 conflictingRequest
     │   ├── InstanceNotRunning       close 4413
     │   └── ConsoleBusy              close 4409
+    │       └── HeldOutside
     ├── PayloadTooLarge              413 overLimit
     ├── UnsupportedMediaType         415 badMediaType
     ├── BackendUnreachable           502 badGateway          close 1011
+    │   └── BackendTimeout           504 gatewayTimeout
     └── Unavailable                  503 serviceUnavailable  close 1013
 
 ``str(error)`` is the public text: what happened, to what, what to do. It never
@@ -144,6 +146,10 @@ class ConsoleBusy(Conflict):
         self.since = since
 
 
+class HeldOutside(ConsoleBusy):
+    """Somebody whom this cell knows nothing of holds the console; it can be taken with force."""
+
+
 class PayloadTooLarge(ConsoledError):
     """The body is over the limit."""
 
@@ -164,6 +170,13 @@ class BackendUnreachable(ConsoledError):
 
     status = HTTPStatus.BAD_GATEWAY
     fault = "badGateway"
+
+
+class BackendTimeout(BackendUnreachable):
+    """What was asked of an instance was not answered in time."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    fault = "gatewayTimeout"
 
 
 class Unavailable(ConsoledError):

@@ -15,6 +15,7 @@ from twisted.web.http_headers import Headers
 from consoled.compute.reconciling import HostPorts
 from consoled.leasing.values import Holder, LeaseRow, Watcher
 from consoled.model import (
+    SERIAL,
     WRITER,
     Caller,
     Console,
@@ -23,6 +24,7 @@ from consoled.model import (
     IssuedToken,
     TokenRecord,
 )
+from consoled.transports.ssh.values import ProxyNode, Route
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -253,7 +255,13 @@ class Leases(Protocol):
     """Hands out leases, one per console."""
 
     def take(
-        self, instance_uuid: str, index: int, session_id: str, *, holder: Holder
+        self,
+        instance_uuid: str,
+        index: int,
+        session_id: str,
+        *,
+        holder: Holder,
+        console_type: str = SERIAL,
     ) -> Deferred[Lease]:
         """The console's lease for that session. Cancelling leaves nothing behind.
 
@@ -322,6 +330,40 @@ class SessionDirectory(Protocol):
         :param reason: what the disconnected viewer is told.
         :returns: the leases whose sessions end now.
         :raises consoled.errors.Unavailable: the database is away.
+        """
+
+
+class Addresses(Protocol):
+    """Where an instance's own network interfaces can be reached, asked when somebody needs it."""
+
+    def of(self, instance: Instance) -> Deferred[tuple[str, ...]]:
+        """The addresses that are known, each once, the likeliest first; none where nobody knows.
+
+        :raises consoled.errors.Unavailable: the hypervisor does not answer.
+        """
+
+
+class Routes(Protocol):
+    """Ways over proxy nodes. Each list has the best way first; ``[()]`` is directly."""
+
+    def to(self, instance: Instance) -> Deferred[Sequence[Route]]:
+        """Ways to the network of the instance's own addresses.
+
+        :raises consoled.errors.BackendUnreachable: nodes lead there, and none can be used.
+        :raises consoled.errors.Unavailable: database or hypervisor are away.
+        """
+
+    def to_host(self, instance: Instance) -> Deferred[Sequence[Route]]:
+        """Ways to the serial ports of the instance's compute host.
+
+        :raises consoled.errors.ConsoledError: as of :meth:`to`.
+        """
+
+    def shells(self, instance: Instance) -> Deferred[Sequence[ProxyNode]]:
+        """Where to log in for a shell on the instance itself, one for each of its addresses.
+
+        :returns: none where no node group says how to log in there, or no address is known.
+        :raises consoled.errors.ConsoledError: as of :meth:`to`.
         """
 
 

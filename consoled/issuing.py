@@ -32,6 +32,7 @@ from consoled.interfaces import Driver, Policy, SessionDirectory, TokenAuthority
 from consoled.leasing.values import Holder, LeaseRow
 from consoled.model import SERIAL, WRITER, Caller, Console, ConsoleAuthToken, Instance
 from consoled.proxy.presence import BREAK, FORCE, SEE_HOLDER, TAKE
+from consoled.shells import shell_of
 
 log = Logger()
 
@@ -79,6 +80,8 @@ class ConsoleIssuer:
     :ivar base_url: ``[serial_console] base_url``; the token is appended to it.
     :ivar outsiders: the indexes of an instance's consoles that somebody outside of the cell
         holds now.
+    :ivar shells: whether there is somewhere to log in for a shell on an instance; None where
+        this cell has no shells.
     """
 
     driver: Driver
@@ -88,6 +91,7 @@ class ConsoleIssuer:
     enabled: bool
     base_url: str
     outsiders: Callable[[Instance], Deferred[frozenset[int]]] = _nobody
+    shells: Callable[[Instance], Deferred[bool]] | None = None
 
     def visible(self, caller: Caller, uuid: str, rule: Rule) -> Deferred[Instance]:
         """The instance, if the rule lets the caller do that with it.
@@ -146,6 +150,19 @@ class ConsoleIssuer:
         :raises consoled.errors.Unavailable: driver, policy or database are away.
         """
         return Deferred.fromCoroutine(self._issue(caller, uuid, index, request_id, role))
+
+    def issue_shell(self, caller: Caller, uuid: str, request_id: str) -> Deferred[IssuedConsole]:
+        """A URL that opens a shell on the instance, over SSH.
+
+        :param request_id: for the audit line.
+        :raises consoled.errors.NotFound: no such instance (for this caller).
+        :raises consoled.errors.Forbidden: policy says no.
+        :raises consoled.errors.ConsoleDisabled: consoles are off in this cell.
+        :raises consoled.errors.InstanceNotRunning: it does not run.
+        :raises consoled.errors.BadRequest: nothing says how to log in there.
+        :raises consoled.errors.Unavailable: driver, policy or database are away.
+        """
+        return Deferred.fromCoroutine(self._issue_shell(caller, uuid, request_id))
 
     def check_open(self, instance: Instance) -> None:
         """Nothing, where the instance has consoles that can be used now.
@@ -239,6 +256,34 @@ class ConsoleIssuer:
         else:
             console = choose_watched(instance, held, outsiders)
         rights = frozenset(right for rule, right in of_use.items() if rule in allowed)
+        return await self._give_out(instance, console, caller, request_id, rights=rights, role=role)
+
+    async def _issue_shell(self, caller: Caller, uuid: str, request_id: str) -> IssuedConsole:
+        instance = await self.visible(caller, uuid, Rule.SHELLS_CREATE)
+        self.check_open(instance)
+        if self.shells is None:
+            raise BadRequest(
+                "This cell has no shells: they need tokens in its own database "
+                "([DEFAULT] console_tokens_backend = database)."
+            )
+        if not await self.shells(instance):
+            raise BadRequest(
+                f"Nothing says how to log in at instance {uuid} over SSH: it needs an address, and "
+                "a node group with a user, a key and host keys that it is in, or that leads to it."
+            )
+        # No rights: nobody else ever meets the session's shell, and it has no port for a BREAK.
+        return await self._give_out(instance, shell_of(instance), caller, request_id)
+
+    async def _give_out(
+        self,
+        instance: Instance,
+        console: Console,
+        caller: Caller,
+        request_id: str,
+        *,
+        rights: frozenset[str] = frozenset(),
+        role: str = WRITER,
+    ) -> IssuedConsole:
         issued = await self.authority.issue(
             instance, console, caller, self.base_url, rights, role=role
         )
@@ -251,6 +296,7 @@ class ConsoleIssuer:
             project_id=caller.project_id,
             instance_uuid=instance.uuid,
             index=console.index,
+            console_type=console.type,
             request_id=request_id,
         )
         url = console_url(self.base_url, issued.clear)
@@ -277,7 +323,7 @@ def choose_console(
     :raises consoled.errors.Conflict: others hold all of them.
     :raises consoled.errors.NotFound: there is none with that index.
     :raises consoled.errors.BadRequest: there is none at all (nova: console type
-        unavailable), or none that is a TCP port.
+        unavailable).
     """
     if index is not None:
         console = instance.console(index)
@@ -285,11 +331,6 @@ def choose_console(
             known = ", ".join(str(c.index) for c in instance.consoles)
             there = f"there are {known}" if known else "it has no serial port"
             raise NotFound(f"Instance {instance.uuid} has no console {index}; {there}.")
-        if console.port is None:
-            raise BadRequest(
-                f"Console {index} of instance {instance.uuid} is not a TCP serial port; "
-                "consoled cannot open it."
-            )
         return console
     usable = _usable(instance)
     rows = {row.key.index: row for row in held if row.key.console_type == SERIAL}
@@ -322,7 +363,7 @@ def choose_watched(
 
     :param held: who holds the instance's consoles now.
     :param outsiders: the indexes of those that somebody outside of the cell holds.
-    :raises consoled.errors.BadRequest: there is none that is a TCP port.
+    :raises consoled.errors.BadRequest: there is none at all.
     """
     busy = {row.key.index for row in held if row.key.console_type == SERIAL}
 
@@ -335,13 +376,12 @@ def choose_watched(
 
 
 def _usable(instance: Instance) -> list[Console]:
-    usable = [console for console in instance.consoles if console.port is not None]
-    if not usable:
+    if not instance.consoles:
         raise BadRequest(
             f"Instance {instance.uuid} has no serial port; "
-            "add a TCP serial port to it, start it again, then ask again."
+            "add a TCP serial port or a pty to it, start it again, then ask again."
         )
-    return usable
+    return list(instance.consoles)
 
 
 def console_url(base_url: str, clear: str) -> str:

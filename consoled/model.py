@@ -13,6 +13,18 @@ from attrs import field, frozen
 SERIAL = "serial"
 """The console type of a serial port, nova's word."""
 
+SHELL = "ssh"
+"""The console type of a shell on the instance itself, over SSH."""
+
+TCP = "tcp"
+"""The kind of a serial port that listens on TCP, in clear."""
+
+TLS = "tls"
+"""The kind of a serial port that listens on TCP and speaks TLS."""
+
+PTY = "pty"
+"""The kind of a serial port without a TCP port: the hypervisor passes its bytes on."""
+
 WRITER = "writer"
 """The role of a token that lets its user write; it is not kept, as every other one has it."""
 
@@ -45,8 +57,9 @@ class Console:
     """One way into an instance: a serial port at (host, port).
 
     :ivar index: 0..n, the serial port's number in the guest.
-    :ivar host: the address to dial, without brackets.
-    :ivar port: the TCP port, or None where there is none.
+    :ivar host: the address to dial, without brackets; the compute host's name where there is
+        no port.
+    :ivar port: the TCP port; None where there is none, and the hypervisor passes the bytes on.
     :ivar tls: whether the port speaks TLS.
     """
 
@@ -57,8 +70,19 @@ class Console:
     tls: bool = False
 
     @property
+    def kind(self) -> str:
+        """How it is reached: :data:`TCP`, :data:`TLS`, :data:`PTY`, or the word of its type."""
+        if self.type != SERIAL:
+            return self.type
+        if self.port is None:
+            return PTY
+        return TLS if self.tls else TCP
+
+    @property
     def place(self) -> str:
-        """``host:port`` for logs and operators."""
+        """``host:port`` for logs and operators; the host alone where there is no port."""
+        if self.port is None or self.type == SHELL:
+            return f"{self.type} {self.index} at {self.host}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -89,11 +113,15 @@ class Instance:
 
 @frozen
 class Caller:
-    """Who sends a REST request: the outcome of authentication."""
+    """Who sends a REST request: the outcome of authentication.
+
+    :ivar service_roles: of the service that sends it on the user's behalf; empty without one.
+    """
 
     user_id: str
     project_id: str | None
     roles: frozenset[str] = frozenset()
+    service_roles: frozenset[str] = frozenset()
 
 
 class FieldError(ValueError):
@@ -117,6 +145,7 @@ class ConsoleAuthToken:
 
     :ivar instance_uuid: the instance it was issued for.
     :ivar index: the console's index in the instance.
+    :ivar port: of the console's place, None where that has none.
     :ivar generation: the generation of (host, port) at issue.
     :ivar access_url: the base URL that the token was handed out with (no token in it).
     :ivar expires: seconds since the epoch, in the database's time.
@@ -130,7 +159,7 @@ class ConsoleAuthToken:
     instance_uuid: str
     index: int
     host: str
-    port: int
+    port: int | None
     generation: int
     access_url: str
     expires: int
@@ -147,8 +176,8 @@ class ConsoleAuthToken:
         """
         if not _HASH.fullmatch(self.token_hash):
             raise FieldError("token_hash", "is not a SHA-256 in 64 lower-case hex digits")
-        if not 1 <= self.port <= _MAX_PORT:
-            raise FieldError("port", f"is not a port from 1 to {_MAX_PORT}")
+        if self.port is not None and not 1 <= self.port <= _MAX_PORT:
+            raise FieldError("port", f"is neither None nor a port from 1 to {_MAX_PORT}")
         for name, number in (
             ("index", self.index),
             ("generation", self.generation),

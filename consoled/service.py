@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import resource
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 from twisted.application.service import Service
@@ -17,6 +17,7 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import ILogObserver, Logger
 
+from consoled.descriptors import raise_soft_limit
 from consoled.errors import ConsoledError
 from consoled.http.listen import serve
 from consoled.interfaces import Driver
@@ -24,9 +25,18 @@ from consoled.proxy.book import SessionBook
 
 log = Logger()
 
+T = TypeVar("T")
+
 GOING_AWAY = 1001
 DRAIN_DEADLINE = 5.0
 """Seconds that viewers have to take the close when the daemon stops."""
+STOP_DEADLINE = 14.0
+"""Seconds after which a daemon that stops ends whatever still runs: a database, a disk or a
+library that hangs would hold it for ever. What it leaves is what a killed daemon leaves. The
+drain and the database's longest answer fit in, and systemd's patience (etc/consoled.service)
+is a second longer."""
+FORCED = 1
+"""The exit status then."""
 
 
 @frozen
@@ -68,6 +78,7 @@ class Cell(Service):
 
     :ivar observer: writes the log, unless twistd is told otherwise.
     :ivar parts: in the order of their start; stopped the other way round.
+    :ivar leave: ends the process at once, with that status.
     """
 
     name: str
@@ -78,6 +89,7 @@ class Cell(Service):
     parts: Sequence[Part]
     sessions: SessionBook
     reloads: Sequence[Reload]
+    leave: Callable[[int], object] = os._exit
     _ports: list[IListeningPort] = field(factory=list, init=False)
 
     def setServiceParent(self, parent: Any) -> None:
@@ -88,7 +100,7 @@ class Cell(Service):
     def startService(self) -> None:
         """Starts the parts, then serves."""
         super().startService()
-        raise_descriptor_limit()
+        raise_soft_limit()
         sys.setswitchinterval(THREAD_TURN)
         for part in self.parts:
             part.start()
@@ -130,9 +142,39 @@ class Cell(Service):
                 log.info("{what} reloaded", event="reloaded", what=item.what)
 
     def stopService(self) -> Deferred[None]:
-        """Stops in order: listeners, sessions, driver, parts."""
+        """Stops in order: listeners, sessions, driver, parts.
+
+        A further SIGTERM or SIGINT, or :data:`STOP_DEADLINE`, ends the process as it is.
+        """
         super().stopService()
-        return Deferred.fromCoroutine(self._stop())
+        deadline = self.reactor.callLater(
+            STOP_DEADLINE, self._force, f"it has not stopped within {STOP_DEADLINE:.0f} s"
+        )
+        former = {
+            number: signal.signal(number, self._force_by_signal)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+
+        def over(outcome: T) -> T:
+            if deadline.active():
+                deadline.cancel()
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            return outcome
+
+        return Deferred.fromCoroutine(self._stop()).addBoth(over)
+
+    def _force_by_signal(self, signum: int, frame: object) -> None:
+        self._force(f"{signal.Signals(signum).name} came a second time")
+
+    def _force(self, why: str) -> None:
+        log.error(
+            "cell {cell} ends at once, with what is left undone: {reason}",
+            event="stop_forced",
+            cell=self.name,
+            reason=why,
+        )
+        self.leave(FORCED)
 
     async def _stop(self) -> None:
         for port in self._ports:
@@ -165,9 +207,3 @@ def settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def raise_descriptor_limit() -> None:
-    """Takes as many descriptors as the hard limit allows: two per session."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -7,10 +7,13 @@ specification, of the others nova's where nova has them.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
 from consoled.compute.port_range import PortRange
+from consoled.reaching.commands import ProxyCommand
 
 DEFAULT_PORTS = PortRange(((10000, 20000),))
 """nova's own range (``[serial_console] port_range``)."""
@@ -35,6 +38,7 @@ class Default:
 class SerialConsole:
     """``[serial_console]``, the specification's group.
 
+    :ivar ws_base_url: the URL that clients of the compute API are given; see :attr:`socket_url`.
     :ivar port_range: the ports that consoles are given.
     :ivar cert: the certificate file where TLS is on, else None.
     :ivar key: the key file where TLS is on and the key is not in ``cert``.
@@ -44,6 +48,7 @@ class SerialConsole:
 
     enabled: bool = False
     base_url: str = "http://127.0.0.1:6083/serial.html"
+    ws_base_url: str | None = None
     listen: str = "0.0.0.0"
     port: int = 6083
     proxyclient_address: str = "127.0.0.1"
@@ -60,6 +65,14 @@ class SerialConsole:
     def tls(self) -> bool:
         """Whether the proxy port speaks TLS at all."""
         return self.cert is not None
+
+    @property
+    def socket_url(self) -> str:
+        """Where clients of the compute API dial: ``ws_base_url``, else ``base_url``'s server."""
+        if self.ws_base_url is not None:
+            return self.ws_base_url
+        page = urlsplit(self.base_url)
+        return f"{'wss' if page.scheme in ('https', 'wss') else 'ws'}://{page.netloc}/"
 
 
 @frozen
@@ -95,6 +108,17 @@ class Api:
     keys_file: Path = Path("/var/lib/consoled/keys.yaml")
     cert: Path | None = None
     key: Path | None = None
+
+
+@frozen
+class Keystone:
+    """``[keystone_authtoken]``, which keystonemiddleware reads for itself.
+
+    :ivar conf: the whole configuration as oslo.config has it (not in ``repr``: passwords are in
+        it); None where ``[api] auth_strategy`` is another one.
+    """
+
+    conf: Any = field(default=None, repr=False, eq=False)
 
 
 @frozen
@@ -143,11 +167,39 @@ class Workarounds:
 
 
 @frozen
+class LibvirtHost:
+    """One compute host: ``[libvirt:NAME]``, or the one that ``[libvirt] uri`` leads to.
+
+    :ivar name: that of its instances and ports; None is libvirt's own word.
+    :ivar uri: the connection URI.
+    :ivar proxyclient_address: where its ports listen and are dialled.
+    :ivar port_range: the ports that its consoles are given.
+    :ivar live_migration_uri: how other hosts' libvirt reaches it; None is its ``uri``.
+    :ivar live_migration_inbound_addr: where it takes the memory of guests that migrate to it;
+        None leaves that to libvirt.
+    """
+
+    name: str | None
+    uri: str
+    proxyclient_address: str
+    port_range: PortRange
+    live_migration_uri: str | None = None
+    live_migration_inbound_addr: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is called in figures and threads, before libvirt has said its name."""
+        return self.name or "libvirt"
+
+
+@frozen
 class Libvirt:
     """``[libvirt]``.
 
-    :ivar uri: the connection URI.
+    :ivar uri: the connection URI of the one compute host where ``hosts`` is empty.
+    :ivar hosts: several compute hosts, each from a section of its own.
     :ivar default_project: the project of domains without nova metadata, or None (admins only).
+    :ivar live_migration_with_native_tls: whether migrating guests' memory goes over TLS.
     :ivar chardev_tls_ca: who vouches for consoles' ports that speak TLS, or None.
     :ivar chardev_tls_cert: the certificate that consoled shows there, or None.
     :ivar chardev_tls_key: its private key where that is not in ``chardev_tls_cert``.
@@ -156,7 +208,9 @@ class Libvirt:
     """
 
     uri: str = "qemu:///system"
+    hosts: tuple[LibvirtHost, ...] = ()
     default_project: str | None = None
+    live_migration_with_native_tls: bool = False
     chardev_tls_ca: Path | None = None
     chardev_tls_cert: Path | None = None
     chardev_tls_key: Path | None = None
@@ -183,6 +237,8 @@ class Proxy:
     :ivar trusted_proxies: addresses or networks of load balancers.
     :ivar linger: seconds that a console waits for a viewer whose connection broke.
     :ivar paste_rate: bytes of input a second that go to a guest; 0 is without limit.
+    :ivar recheck_interval: seconds between looks at whether users still have their right; 0 never
+        looks.
     :ivar replica_url: where the cell's other replicas reach this proxy, or None.
     :ivar replica_ca: the certificates that vouch for the others' addresses, or None for the
         system's.
@@ -197,6 +253,7 @@ class Proxy:
     trusted_proxies: tuple[str, ...] = ()
     linger: float = 30.0
     paste_rate: int = 11_520
+    recheck_interval: float = 1800.0
     replica_url: str | None = None
     replica_ca: Path | None = None
 
@@ -219,6 +276,95 @@ class Recording:
     keep_days: float = 0.0
     keep_bytes: int = 0
     key_file: Path | None = None
+
+
+@frozen
+class SSHNode:
+    """One node of ``[ssh_proxy] nodes``.
+
+    :ivar host: its name or IP address, without brackets.
+    """
+
+    user: str
+    host: str
+    port: int = 22
+
+
+@frozen
+class SSHProxy:
+    """``[ssh_proxy]``: the nodes over which consoles and instances are reached.
+
+    :ivar nodes: those that lead to everything in the cell which nothing nearer leads to.
+    :ivar group: the node group that does so instead, by its name.
+    :ivar key_file: the private key for ``nodes``, or None for an agent's.
+    :ivar key_passphrase_file: the file with its passphrase, or None.
+    :ivar known_hosts: the host keys of ``nodes``, or None.
+    :ivar method: ``auto``, ``direct`` or ``nc``: how a node is asked for a connection.
+    :ivar proxy_command: the way to the first node, or None for TCP.
+    :ivar keys_dir: the folder of the private keys that node groups name, or None.
+    :ivar secret_key_file: what secrets in the database are encrypted with, or None.
+    :ivar allowed_networks: where hosts may be that are members of node groups.
+    :ivar linger: seconds that a connection without channels is kept.
+    :ivar connect_timeout: seconds for one way: its nodes, the logins, the target's answer.
+    :ivar keepalive_interval: seconds between two questions whether a node is there.
+    :ivar keepalive_count: questions without an answer after which a node counts as gone.
+    :ivar max_channels: channels of one connection; the next one goes over a further connection.
+    :ivar retry_after: seconds that a node which failed is tried last.
+    """
+
+    nodes: tuple[SSHNode, ...] = ()
+    group: str | None = None
+    key_file: Path | None = None
+    key_passphrase_file: Path | None = None
+    known_hosts: Path | None = None
+    method: str = "auto"
+    proxy_command: ProxyCommand | None = None
+    keys_dir: Path | None = None
+    secret_key_file: Path | None = None
+    allowed_networks: tuple[str, ...] = ()
+    linger: float = 60.0
+    connect_timeout: float = 4.0
+    keepalive_interval: float = 10.0
+    keepalive_count: int = 2
+    max_channels: int = 200
+    retry_after: float = 30.0
+
+
+@frozen
+class ToInstances:
+    """What is reached on instances over the API.
+
+    :ivar allowed_ports: the instances' ports that may be reached; None is none.
+    :ivar allowed_networks: where instances' addresses may be; none is everywhere but where no
+        guest is.
+    :ivar connect_timeout: seconds to connect to an instance.
+    :ivar max_connections: how many at once; further ones are refused.
+    """
+
+    allowed_ports: PortRange | None = None
+    allowed_networks: tuple[str, ...] = ()
+    connect_timeout: float = 10.0
+    max_connections: int = 500
+
+
+@frozen
+class HttpProxy(ToInstances):
+    """``[http_proxy]``: HTTP to instances.
+
+    :ivar idle_timeout: seconds without a byte either way until a request is given up.
+    """
+
+    idle_timeout: float = 300.0
+
+
+@frozen
+class Forward(ToInstances):
+    """``[forward]``: TCP to instances.
+
+    :ivar idle_timeout: seconds without a byte until a tunnel ends; 0 is without end.
+    """
+
+    idle_timeout: float = 0.0
 
 
 @frozen
@@ -248,6 +394,7 @@ class Settings:
     serial_console: SerialConsole = SerialConsole()
     console: ConsoleGroup = ConsoleGroup()
     api: Api = Api()
+    keystone: Keystone = Keystone()
     database: DatabaseGroup = DatabaseGroup()
     consoleauth: ConsoleAuth = ConsoleAuth()
     nova: Nova = Nova()
@@ -257,5 +404,15 @@ class Settings:
     static: Static = Static()
     proxy: Proxy = Proxy()
     recording: Recording = Recording()
+    ssh_proxy: SSHProxy = SSHProxy()
+    http_proxy: HttpProxy = HttpProxy()
+    forward: Forward = Forward()
     oslo_policy: OsloPolicy = OsloPolicy()
     metrics: Metrics = Metrics()
+
+    @property
+    def compute_hosts(self) -> tuple[LibvirtHost, ...]:
+        """The compute hosts of ``driver = libvirt``, at least one."""
+        proxy = self.serial_console
+        one = LibvirtHost(None, self.libvirt.uri, proxy.proxyclient_address, proxy.port_range)
+        return self.libvirt.hosts or (one,)

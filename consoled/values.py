@@ -26,6 +26,7 @@ _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+_COMPUTE_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", re.ASCII)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://?\S*", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_NAME = 253
@@ -212,6 +213,14 @@ def base_url(value: str) -> str:
     return value if parts.path else value + "/"
 
 
+def ws_base_url(value: str) -> str:
+    """As :func:`base_url`, for clients that know nothing but WebSockets."""
+    value = base_url(value)
+    if not value.startswith(("ws://", "wss://")):
+        raise ValueError("does not begin with ws:// or wss://; base_url is the page's")
+    return value
+
+
 def origin(value: str) -> str:
     """A web origin as browsers send it: lower case, without the scheme's own port."""
     value = text(value).lower()
@@ -269,6 +278,17 @@ def frame_ancestor(value: str) -> str:
 def port_range(value: str) -> PortRange:
     """``start:stop``, the stop exclusive (nova's form), or several of them between commas."""
     return parse_ports(text(value))
+
+
+def compute_host(value: str) -> str:
+    """The name of a compute host, as instances have it."""
+    value = text(value)
+    if not _COMPUTE_HOST.fullmatch(value):
+        raise ValueError(
+            "is not a compute host's name; use up to 200 of the characters A-Z a-z 0-9 . _ -, the "
+            "first a letter or digit"
+        )
+    return value
 
 
 def uri(value: str) -> str:

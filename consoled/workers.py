@@ -8,7 +8,7 @@ from threading import Thread
 from typing import ParamSpec, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
@@ -40,13 +40,25 @@ class ThreadWorker:
             thread.start()
             self._running.append(thread)
 
-    def stop(self) -> None:
-        """Waits for the calls that were given, and ends the threads."""
-        for _ in self._running:
+    def stop(self) -> Deferred[None]:
+        """Ends the threads; fires when all calls that were given are done.
+
+        The reactor goes on meanwhile: a call that hangs holds up no signal and no deadline.
+        """
+        running, self._running = self._running, []
+        ended: Deferred[None] = Deferred()
+        if not running:
+            return succeed(None)
+
+        def watch() -> None:
+            for thread in running:
+                thread.join()
+            self.reactor.callFromThread(ended.callback, None)
+
+        for _ in running:
             self._jobs.put(None)
-        for thread in self._running:
-            thread.join()
-        self._running.clear()
+        Thread(target=watch, name=f"{self.name}-end", daemon=True).start()
+        return ended
 
     def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """The result of ``fn`` from one of the threads.

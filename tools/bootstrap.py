@@ -50,12 +50,15 @@ FURTHER: dict[str, tuple[str, ...]] = {
         "chromium",
         "fonts-dejavu-core",
         "haproxy",
+        "iproute2",
         "mariadb-client-core",
         "mariadb-server-core",
         "memcached",
+        "netcat-openbsd",
+        "openssh-server",
         "postgresql",
     ),
-    "bench": ("haproxy",),
+    "bench": ("haproxy", "openssh-server"),
 }
 """What each purpose needs besides; the keys are the purposes that there are."""
 
@@ -91,7 +94,7 @@ def main(purpose: str) -> int:
         return 2
     BUILD.mkdir(exist_ok=True)
     LOG.write_text("")
-    steps = Steps(5)
+    steps = Steps(6 if purpose == "test" else 5)
     try:
         check_python()
         steps.run("system packages", partial(system_packages, purpose))
@@ -99,6 +102,8 @@ def main(purpose: str) -> int:
         steps.run("Python packages", partial(python_packages, purpose))
         steps.run("the page", page)
         steps.run("guest image", guest_image)
+        if purpose == "test":
+            steps.run("OpenStack, for the tests", openstack)
     except (SetupError, LabError) as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1
@@ -271,6 +276,13 @@ def guest_image() -> str:
     before = read(BUILD / "guest/inputs")
     image.build(BUILD / "guest")
     return "made" if read(BUILD / "guest/inputs") != before else "up to date"
+
+
+def openstack() -> str:
+    """Installs OpenStack's own services and clients, outside of the checkout."""
+    python = str(VENV / "bin/python")
+    logged([python, "-m", "tools.lab.openstack"], "check the network and see the log")
+    return "there"
 
 
 @contextlib.contextmanager

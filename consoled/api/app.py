@@ -18,22 +18,28 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from consoled.api.breaks import BreaksApi
-from consoled.api.domains import DomainsApi
+from consoled.api.compute import ComputeApi
+from consoled.api.domains import Configurators, DomainsApi
 from consoled.api.exchange import Exchange, attach, exchange_of, global_request_id
 from consoled.api.faults import FaultHandler
+from consoled.api.forwarding import ForwardingApi
 from consoled.api.matching import RouteTable
+from consoled.api.migrations import MigrationsApi
 from consoled.api.native import NativeApi
+from consoled.api.node_groups import NodeGroupsApi
 from consoled.api.nova import NovaApi
 from consoled.api.recordings import RecordingsApi
 from consoled.api.routes import Routes
 from consoled.api.sessions import SessionsApi
 from consoled.api.tokens import TokensApi
 from consoled.breaking import ConsoleBreaker
-from consoled.compute.libvirt.configuring import DomainConfigurator
+from consoled.compute.migration.parts import HostMigrations
+from consoled.forwarding.parts import ForwardingParts
 from consoled.http.listen import peer_address
 from consoled.http.requestid import REQUEST_ID_HEADER, new_request_id
 from consoled.interfaces import Identity
 from consoled.issuing import ConsoleIssuer
+from consoled.reaching.groups import NodeGroups
 from consoled.recording.replays import ReplayLinks
 from consoled.recording.store import RecordingStore
 from consoled.revoking import TokenRegister
@@ -54,7 +60,11 @@ def make_api(
     recordings: RecordingStore | None = None,
     replays: ReplayLinks | None = None,
     breaker: ConsoleBreaker | None = None,
-    domains: DomainConfigurator | None = None,
+    groups: NodeGroups | None = None,
+    domains: Configurators | None = None,
+    forwarding: ForwardingParts | None = None,
+    migrations: HostMigrations | None = None,
+    compute: ComputeApi | None = None,
 ) -> IResource:
     """The whole API, to be the root of a site.
 
@@ -67,7 +77,11 @@ def make_api(
     :param recordings: what was recorded; None leaves its routes away.
     :param replays: gives out links that play it; None leaves their route away.
     :param breaker: sends BREAK; None leaves its route away.
+    :param groups: the node groups; None leaves their routes away.
+    :param forwarding: carries HTTP and TCP to instances; None leaves its routes away.
     :param domains: configures domains; None where the driver has none.
+    :param migrations: migrates them; None where the driver has none.
+    :param compute: the compute API; None leaves its routes away.
     """
     faults = FaultHandler(challenge)
     table = RouteTable()
@@ -76,11 +90,18 @@ def make_api(
     NativeApi(issuer).mount(routes)
     SessionsApi(issuer).mount(routes)
     DomainsApi(issuer, domains).mount(routes)
+    MigrationsApi(issuer, migrations).mount(routes)
     TokensApi(register).mount(routes)
+    if compute is not None:
+        compute.mount(routes)
     if recordings is not None:
         RecordingsApi(recordings, replays).mount(routes)
     if breaker is not None:
         BreaksApi(breaker).mount(routes)
+    if groups is not None:
+        NodeGroupsApi(groups).mount(routes)
+    if forwarding is not None:
+        ForwardingApi(forwarding.http, forwarding.tunnels).mount(routes)
     return ApiResource(table, faults, source or peer, seconds)
 
 
@@ -140,7 +161,7 @@ class ApiResource(Resource):
                     log.failure("a request failed whose client had gone", failure)
                 return
             body = self._faults.answer(request, failure)
-        if not exchange.abandoned:
+        if not exchange.abandoned and not exchange.taken:
             request.write(body)
             request.finish()
 
@@ -155,6 +176,7 @@ class ApiResource(Resource):
             method=request.method.decode("ascii", "replace")[:16],
             route=exchange.route,
             status=None if gone else request.code,
+            reason=exchange.reason,
             duration_s=round(self._seconds() - exchange.started, 6),
             request_id=exchange.request_id,
             global_request_id=exchange.global_request_id,

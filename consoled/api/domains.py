@@ -20,7 +20,7 @@ A domain that runs has the change when it was powered off and started again (``p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -39,8 +39,12 @@ from consoled.compute.libvirt.configuring import (
 )
 from consoled.errors import BadRequest
 from consoled.issuing import ConsoleIssuer
+from consoled.model import Instance
 
 Json = Mapping[str, Any]
+
+Configurators = Callable[[Instance], DomainConfigurator]
+"""What configures an instance's domain, on its compute host."""
 
 log = Logger()
 
@@ -49,11 +53,11 @@ log = Logger()
 class DomainsApi:
     """Handlers of the routes.
 
-    :ivar configurator: None where the driver has no domains.
+    :ivar configurator: configures the domain of an instance; None where the driver has none.
     """
 
     issuer: ConsoleIssuer
-    configurator: DomainConfigurator | None
+    configurator: Configurators | None
 
     def mount(self, routes: Routes) -> None:
         """Adds the routes."""
@@ -75,13 +79,13 @@ class DomainsApi:
 
     async def _domains(self, call: Call, server_id: str) -> tuple[str, DomainConfigurator]:
         uuid = instance_id(server_id)
-        await self.issuer.visible(call.caller, uuid, Rule.CONSOLES_CONFIGURE)
+        instance = await self.issuer.visible(call.caller, uuid, Rule.CONSOLES_CONFIGURE)
         if self.configurator is None:
             raise BadRequest(
                 f"The driver of this cell ({self.issuer.driver.name}) has no domains whose serial "
                 "ports could be configured."
             )
-        return uuid, self.configurator
+        return uuid, self.configurator(instance)
 
 
 def wish_of(members: Mapping[str, Any]) -> Wish:

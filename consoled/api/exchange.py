@@ -24,6 +24,8 @@ class Exchange:
     :ivar route: the template that matched, e.g. ``/v1/servers/{server_id}``.
     :ivar caller: who sent it, once that is known.
     :ivar abandoned: whether the client went away before the answer.
+    :ivar taken: whether its connection is another protocol's now, and there is no answer.
+    :ivar reason: why the answer is a fault of ours, or of what consoled needs.
     """
 
     request_id: str
@@ -33,6 +35,8 @@ class Exchange:
     route: str | None = None
     caller: Caller | None = None
     abandoned: bool = False
+    taken: bool = False
+    reason: str | None = None
 
 
 @frozen

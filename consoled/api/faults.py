@@ -83,6 +83,8 @@ class FaultHandler:
             return _unexpected(request, failure)
         if isinstance(error, Unauthorized):
             request.setHeader("WWW-Authenticate", self.challenge)
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            exchange_of(request).reason = str(error)
         if error.retry_after is not None:
             request.setHeader("Retry-After", str(error.retry_after))
         return finish(request, error.status, fault(error.status, str(error), error.fault))

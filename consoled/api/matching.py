@@ -15,6 +15,12 @@ from consoled.errors import BadRequest, MethodNotAllowed, NotFound
 
 _METHOD = re.compile(rb"[A-Z]{1,16}")
 
+ANY = "ANY"
+"""The method of a route that takes every one."""
+
+REST = "{path*}"
+"""The last segment of a template that fits whatever follows, which is the endpoint's to read."""
+
 Endpoint = Callable[..., Awaitable[bytes]]
 """``async endpoint(request, **values of the template)`` gives the body of the answer."""
 
@@ -23,7 +29,7 @@ Endpoint = Callable[..., Awaitable[bytes]]
 class Route:
     """One method of one template.
 
-    :ivar template: such as ``/v1/servers/{server_id}``.
+    :ivar template: such as ``/v1/servers/{server_id}``; it may end with :data:`REST`.
     :ivar names: of its values.
     """
 
@@ -52,8 +58,12 @@ class OtherMethod(MethodNotAllowed):
 
 @define(eq=False)
 class _Place:
-    """Where a path has led so far: what may follow, and the routes that end here."""
+    """Where a path has led so far: what may follow, and the routes that end here.
 
+    :ivar rest: the route for whatever follows, and for nothing.
+    """
+
+    rest: Route | None = None
     literals: dict[bytes, _Place] = field(factory=dict)
     value: _Place | None = None
     routes: dict[bytes, Route] = field(factory=dict)
@@ -73,6 +83,10 @@ class RouteTable:
         """Adds a route; one for GET answers HEAD too."""
         place = self._start
         for segment in route.template.removeprefix("/").split("/"):
+            if segment == REST:
+                place.rest = route
+                self.routes.append(route)
+                return
             is_value = segment.startswith("{")
             if place.literals if is_value else place.value:
                 raise ValueError(f"{route.template} and another route fit the same paths")
@@ -98,6 +112,8 @@ class RouteTable:
         values: list[str] = []
         place = self._start
         for segment in path:
+            if place.rest is not None:
+                break
             following = place.literals.get(segment)
             if following is None:
                 following = place.value
@@ -105,6 +121,8 @@ class RouteTable:
                     raise no_such_route()
                 values.append(_value(segment))
             place = following
+        if place.rest is not None:
+            return place.rest, dict(zip(place.rest.names, values, strict=True))
         if not place.routes:
             raise no_such_route()
         route = place.routes.get(method)

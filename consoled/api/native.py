@@ -12,12 +12,14 @@ What the caller may see, by name; for admins everything. ``status`` is
 
 ``GET /v1/servers/{server_id}/consoles`` 200::
 
-    {"consoles": [{"index": 0, "type": "serial", "state": "in_use", "in_use": true},
-                  {"index": 1, "type": "serial", "state": "free", "in_use": false}]}
+    {"consoles": [{"index": 0, "type": "serial", "kind": "tcp", "state": "in_use",
+                   "in_use": true},
+                  {"index": 1, "type": "serial", "kind": "pty", "state": "free",
+                   "in_use": false}]}
 
-``state`` is ``free``, ``in_use``, ``lingering`` (its session has lost its viewer and yields
-to anybody) or ``held_elsewhere`` (by somebody outside of the cell, as far as the driver
-knows). ``in_use`` is false where a URL opens the console now.
+``kind`` is ``tcp``, ``tls`` or ``pty``. ``state`` is ``free``, ``in_use``, ``lingering`` (its
+session has lost its viewer and yields to anybody) or ``held_elsewhere`` (by somebody outside of
+the cell, as far as the driver knows). ``in_use`` is false where a URL opens the console now.
 
 ``POST /v1/servers/{server_id}/consoles/{index}/tokens`` 201, with no body,
 ``{}``, ``{"token": null}``, ``{"token": {}}`` or ``{"token": {"role": "observer"}}``::
@@ -26,13 +28,17 @@ knows). ``in_use`` is false where a URL opens the console now.
                "expires_at": "2026-01-01T00:00:00Z", "role": "writer",
                "server_id": "2f9e...", "console_index": 0, "console_type": "serial"}}
 
+``POST /v1/servers/{server_id}/consoles/ssh/tokens`` 201, with no body, ``{}``, ``{"token":
+null}``, ``{"token": {}}`` or ``{"token": {"role": "writer"}}``, is the same for a shell on the
+instance, over SSH: ``console_type`` is ``ssh`` then, and each session has a shell of its own.
+
 The clear token is in this answer only; ``id`` names it afterwards. ``role`` is ``writer``
 where nothing else is asked for; an ``observer`` watches, also where somebody else types.
 ``POST /v1/servers/{server_id}/tokens`` is the same for the next console that is free, else
 the caller's own; for an observer, for the first that somebody is on.
 
 Where policy shows the place (admins by default) a server has ``host``, its compute host,
-and a console ``host`` and ``port``, where it listens.
+and a console ``host`` and ``port``, where it listens (of a pty its compute host, and null).
 """
 
 from __future__ import annotations
@@ -48,8 +54,9 @@ from consoled.api.routes import Routes, console_index, instance_id
 from consoled.api.schemas import CREATE_TOKEN
 from consoled.api.views import time_view
 from consoled.auth.policy import Rule
+from consoled.errors import BadRequest
 from consoled.issuing import ConsoleIssuer, IssuedConsole
-from consoled.model import WRITER, Console, Instance
+from consoled.model import SHELL, WRITER, Console, Instance
 
 Json = Mapping[str, Any]
 
@@ -100,7 +107,9 @@ class NativeApi:
         return {"consoles": [console_view(c, placed, state(c)) for c in instance.consoles]}
 
     async def create_token(self, call: Call, server_id: str, index: str) -> Json:
-        """A URL for the console of that index."""
+        """A URL for the console of that index, or for a shell."""
+        if index == SHELL:
+            return await self._issue_shell(call, instance_id(server_id))
         return await self._issue(call, instance_id(server_id), console_index(index))
 
     async def create_token_of_next(self, call: Call, server_id: str) -> Json:
@@ -110,6 +119,15 @@ class NativeApi:
     async def _issue(self, call: Call, uuid: str, index: int | None) -> Json:
         role = (call.body.get("token") or {}).get("role", WRITER)
         issued = await self.issuer.issue(call.caller, uuid, index, call.request_id, role=role)
+        return {"token": token_view(issued)}
+
+    async def _issue_shell(self, call: Call, uuid: str) -> Json:
+        if (call.body.get("token") or {}).get("role", WRITER) != WRITER:
+            raise BadRequest(
+                "A shell has nobody who watches: each session has one of its own. Leave the role "
+                "away."
+            )
+        issued = await self.issuer.issue_shell(call.caller, uuid, call.request_id)
         return {"token": token_view(issued)}
 
     async def _visible(self, call: Call, server_id: str, rule: Rule) -> tuple[Instance, bool]:
@@ -135,12 +153,14 @@ def server_view(instance: Instance, placed: bool) -> Json:
 def console_view(console: Console, placed: bool, state: str) -> Json:
     """A console as JSON.
 
-    :param placed: whether the address and port that it listens on are shown.
+    :param placed: whether the address and port that it listens on are shown; of a pty the
+        compute host, and no port.
     :param state: who has it now.
     """
     view: dict[str, Any] = {
         "index": console.index,
         "type": console.type,
+        "kind": console.kind,
         "state": state,
         "in_use": state in ("in_use", "held_elsewhere"),
     }

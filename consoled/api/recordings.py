@@ -3,7 +3,8 @@
 ``GET /v1/recordings`` 200::
 
     {"recordings": [{"id": "8c1f...", "server_id": "2f9e...", "server_name": "web-1",
-                     "console_index": 0, "user_id": "mia", "project_id": "demo",
+                     "console_index": 0, "console_type": "serial", "user_id": "mia",
+                     "project_id": "demo",
                      "started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:12:31Z",
                      "bytes": 48211, "digest": "9f86...", "state": "complete"}]}
 
@@ -181,6 +182,7 @@ def recording_view(row: RecordingRow, placed: bool) -> Json:
         "server_id": facts.instance_uuid,
         "server_name": facts.instance_name,
         "console_index": facts.console_index,
+        "console_type": facts.console_type,
         "user_id": facts.user_id,
         "project_id": facts.project_id,
         "started_at": time_view(row.started),

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import frozen
 from twisted.web.server import Request
 
 from consoled.api.exchange import Call, exchange_of
 from consoled.api.faults import encode, finish, no_content
-from consoled.api.matching import Route, RouteTable
+from consoled.api.matching import ANY, Route, RouteTable
 from consoled.api.requests import read_json
 from consoled.api.schemas import Schema, Shape, shown
 from consoled.errors import BadRequest, NotFound
@@ -25,6 +25,7 @@ from consoled.interfaces import Identity
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,4}")
 
+V = TypeVar("V")
 Handler = Callable[..., Awaitable[Mapping[str, Any]]]
 Sender = Callable[..., Awaitable[bytes]]
 
@@ -72,6 +73,17 @@ class Routes:
 
         self._route("GET", template, endpoint)
 
+    def forward(self, template: str, sender: Sender) -> None:
+        """Every method of a template whose request is read, and answered, by the sender.
+
+        :param sender: as of :meth:`send`.
+        """
+
+        async def endpoint(request: Request, **values: str) -> bytes:
+            return await sender(await self._call(request, template), request, **values)
+
+        self._route(ANY, template, endpoint)
+
     def post(self, template: str, handler: Handler, status: int, schema: Schema) -> None:
         """``POST`` of a template.
 
@@ -79,6 +91,14 @@ class Routes:
         :param schema: of the body.
         """
         self._add("POST", template, handler, status, schema)
+
+    def patch(self, template: str, handler: Handler, status: int, schema: Schema) -> None:
+        """``PATCH`` of a template: what the body does not name stays.
+
+        :param status: of the answer when all is well.
+        :param schema: of the body.
+        """
+        self._add("PATCH", template, handler, status, schema)
 
     def delete(self, template: str, handler: Handler, status: int) -> None:
         """``DELETE`` of a template.
@@ -98,6 +118,43 @@ class Routes:
             if status == HTTPStatus.NO_CONTENT:
                 return no_content(request)
             return finish(request, status, encode(result))
+
+        self._route(method, template, endpoint)
+
+    def open(self, template: str, handler: Handler) -> None:
+        """``GET`` of a template that anybody may ask for, known or not.
+
+        :param handler: ``async handler(request)``.
+        """
+
+        async def endpoint(request: Request) -> bytes:
+            exchange_of(request).route = template
+            return finish(request, HTTPStatus.OK, encode(await handler(request)))
+
+        self._route("GET", template, endpoint)
+
+    def versioned(
+        self,
+        method: str,
+        template: str,
+        handler: Handler,
+        negotiate: Callable[[Request], V],
+        schema: Schema | None = None,
+    ) -> None:
+        """A template whose answers depend on a version that the request's headers name.
+
+        :param handler: ``async handler(call, request, version, **values of the template)``.
+        :param negotiate: the version, before anything else is looked at.
+        :param schema: of the body.
+        """
+        shape = None if schema is None else Shape(schema)
+
+        async def endpoint(request: Request, **values: str) -> bytes:
+            exchange_of(request).route = template
+            version = negotiate(request)
+            call = await self._call(request, template, shape)
+            result = await handler(call, request, version, **values)
+            return finish(request, HTTPStatus.OK, encode(result))
 
         self._route(method, template, endpoint)
 

@@ -38,6 +38,9 @@ GET_SERIAL_CONSOLE = _one_member("serial_console", {})
 CREATE_TOKEN = _one_member("token", {"role": {"enum": [WRITER, OBSERVER]}})
 """``POST .../tokens``."""
 
+MIGRATE = _one_member("migration", {"host": {"type": "string"}})
+"""``POST /v1/servers/{server_id}/migration``."""
+
 CREATE_REPLAY_TOKEN = _one_member("token", {})
 """``POST /v1/recordings/{recording_id}/tokens``."""
 
@@ -59,6 +62,45 @@ CONFIGURE_CONSOLES = _one_member(
 """``POST /v1/servers/{server_id}/consoles``; how many ports there can be is told by
 :mod:`consoled.compute.port_count`."""
 
+_STRING = {"type": "string"}
+_OPTIONAL = {"type": ["string", "null"]}
+_STRINGS = {"type": "array", "items": _STRING}
+_TRAITS: Schema = {
+    "name": _STRING,
+    "is_proxy": {"type": "boolean"},
+    "known_hosts": _STRINGS,
+    **dict.fromkeys(
+        ("project_id", "user_name", "key_file", "private_key", "passphrase", "proxy_group_id"),
+        _OPTIONAL,
+    ),
+}
+_GROUP: Schema = {
+    **_TRAITS,
+    "hosts": _STRINGS,
+    "members": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "instance_id": _STRING,
+                "host": _STRING,
+                "port": {"type": "integer"},
+            },
+            "additionalProperties": False,
+        },
+    },
+}
+
+NODE_GROUP = _one_member("node_group", _GROUP)
+"""``PATCH /v1/node-groups/{group_id}``; what values there can be is told by
+:mod:`consoled.reaching.wishes`."""
+
+NODE_GROUP_TO_MAKE = _one_member("node_group", {**_GROUP, "node_group_template_id": _OPTIONAL})
+"""``POST /v1/node-groups``."""
+
+NODE_GROUP_TEMPLATE = _one_member("node_group_template", _TRAITS)
+"""``POST`` and ``PATCH`` below ``/v1/node-group-templates``."""
+
 _TYPES = {
     dict: "an object",
     list: "an array",
@@ -70,6 +112,7 @@ _TYPES = {
 }
 _NAMES = {
     "object": "an object",
+    "array": "an array",
     "string": "a string",
     "integer": "a whole number",
     "boolean": "a boolean",
@@ -111,6 +154,9 @@ def _refusal(error: ValidationError) -> BadRequest:
         unknown = min(name for name in cast(Any, error.instance) if name not in known)
         there = f"it may hold {', '.join(map(shown, known))}" if known else "it must be empty"
         return BadRequest(f"{where} has the unknown member {shown(unknown)}; {there}.")
+    if error.validator == "required":
+        lacking = min(name for name in schema["required"] if name not in cast(Any, error.instance))
+        return BadRequest(f"{where} lacks the member {shown(lacking)}.")
     if error.validator == "enum":
         return BadRequest(f"{where} must be {' or '.join(map(shown, schema['enum']))}.")
     wanted = schema["type"]

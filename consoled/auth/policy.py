@@ -51,12 +51,17 @@ class Rule(enum.StrEnum):
     SERVERS_SHOW = "consoled:servers:show"
     SERVERS_SHOW_PLACE = "consoled:servers:show-place"
     SERVERS_REVEAL = "consoled:servers:reveal"
+    SERVERS_HTTP = "consoled:servers:http"
+    SERVERS_FORWARD = "consoled:servers:forward"
+    SERVERS_MIGRATE = "consoled:servers:migrate"
     CONSOLES_LIST = "consoled:consoles:list"
     CONSOLES_BREAK = "consoled:consoles:break"
     CONSOLES_CONFIGURE = "consoled:consoles:configure"
     TOKENS_CREATE = "consoled:tokens:create"
     TOKENS_OBSERVE = "consoled:tokens:observe"
+    SHELLS_CREATE = "consoled:shells:create"
     TOKENS_SHOW = "consoled:tokens:show"
+    TOKENS_RESOLVE = "consoled:tokens:resolve"
     TOKENS_DELETE = "consoled:tokens:delete"
     SESSIONS_LIST = "consoled:sessions:list"
     SESSIONS_DELETE = "consoled:sessions:delete"
@@ -66,6 +71,10 @@ class Rule(enum.StrEnum):
     RECORDINGS_SHOW = "consoled:recordings:show"
     RECORDINGS_REPLAY = "consoled:recordings:replay"
     RECORDINGS_DELETE = "consoled:recordings:delete"
+    NODE_GROUPS_SHOW = "consoled:node-groups:show"
+    NODE_GROUPS_CHANGE = "consoled:node-groups:change"
+    NODE_GROUP_TEMPLATES_SHOW = "consoled:node-group-templates:show"
+    NODE_GROUP_TEMPLATES_CHANGE = "consoled:node-group-templates:change"
 
 
 _LIST: policy.Operation = {"method": "GET", "path": "/v1/servers"}
@@ -83,7 +92,14 @@ _TOKENS: list[policy.Operation] = [
     *_NATIVE_TOKENS,
     {"method": "POST", "path": "/v2/{tenant_id}/servers/{server_id}/get-serial-console"},
     {"method": "POST", "path": "/v3/servers/{server_id}/get-serial-console"},
+    {"method": "POST", "path": "/v2.1/servers/{server_id}/action"},
+    {"method": "POST", "path": "/v2.1/servers/{server_id}/remote-consoles"},
 ]
+_SHELL: policy.Operation = {
+    "method": "POST",
+    "path": "/v1/servers/{server_id}/consoles/ssh/tokens",
+}
+_RESOLVE: policy.Operation = {"method": "GET", "path": "/v2.1/os-console-auth-tokens/{token}"}
 _SHOW_TOKEN: policy.Operation = {"method": "GET", "path": "/v1/tokens/{token_id}"}
 _REVOKE: policy.Operation = {"method": "DELETE", "path": "/v1/tokens/{token_id}"}
 _SESSIONS: policy.Operation = {"method": "GET", "path": "/v1/sessions"}
@@ -99,10 +115,39 @@ _CONTENT: policy.Operation = {"method": "GET", "path": "/v1/recordings/{recordin
 _REPLAY: policy.Operation = {"method": "POST", "path": "/v1/recordings/{recording_id}/tokens"}
 _DELETE_RECORDING: policy.Operation = {"method": "DELETE", "path": "/v1/recordings/{recording_id}"}
 
+_MIGRATE: list[policy.Operation] = [
+    {"method": "POST", "path": "/v1/servers/{server_id}/migration"},
+    {"method": "GET", "path": "/v1/servers/{server_id}/migration"},
+    {"method": "DELETE", "path": "/v1/servers/{server_id}/migration"},
+]
+
 _CONFIGURE: list[policy.Operation] = [
     {"method": "POST", "path": "/v1/servers/{server_id}/consoles"},
     {"method": "DELETE", "path": "/v1/servers/{server_id}/consoles"},
 ]
+
+_HTTP: list[policy.Operation] = [
+    {"method": method, "path": "/v1/servers/{server_id}/http/{port}/{path}"}
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+]
+_FORWARD: policy.Operation = {"method": "GET", "path": "/v1/servers/{server_id}/tcp/{port}"}
+
+
+def _of_nodes(collection: str, one: str) -> tuple[list[policy.Operation], list[policy.Operation]]:
+    """Those that show, and those that change."""
+    single = f"/v1/{collection}/{{{one}}}"
+    return (
+        [{"method": "GET", "path": f"/v1/{collection}"}, {"method": "GET", "path": single}],
+        [
+            {"method": "POST", "path": f"/v1/{collection}"},
+            {"method": "PATCH", "path": single},
+            {"method": "DELETE", "path": single},
+        ],
+    )
+
+
+_SHOW_GROUPS, _CHANGE_GROUPS = _of_nodes("node-groups", "group_id")
+_SHOW_TEMPLATES, _CHANGE_TEMPLATES = _of_nodes("node-group-templates", "template_id")
 
 DEFAULTS: tuple[policy.RuleDefault, ...] = (
     policy.RuleDefault(ADMIN, "role:admin", "An operator: acts on every project."),
@@ -120,13 +165,17 @@ DEFAULTS: tuple[policy.RuleDefault, ...] = (
         Rule.SERVERS_LIST.value,
         f"rule:{PROJECT_READER} or rule:{ADMIN}",
         "List instances; each is judged by its own project, and only those that pass are listed.",
-        [_LIST],
+        [
+            _LIST,
+            {"method": "GET", "path": "/v2.1/servers"},
+            {"method": "GET", "path": "/v2.1/servers/detail"},
+        ],
     ),
     policy.DocumentedRuleDefault(
         Rule.SERVERS_SHOW.value,
         f"rule:{PROJECT_READER} or rule:{ADMIN}",
         "Show one instance.",
-        [_SHOW],
+        [_SHOW, {"method": "GET", "path": "/v2.1/servers/{server_id}"}],
     ),
     policy.DocumentedRuleDefault(
         Rule.SERVERS_SHOW_PLACE.value,
@@ -140,6 +189,26 @@ DEFAULTS: tuple[policy.RuleDefault, ...] = (
         "Be told 403 instead of 404 for an instance that exists and is not the caller's. "
         "By default nobody: to others an instance of another project does not exist.",
         [_SHOW, _CONSOLES, *_TOKENS],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.SERVERS_HTTP.value,
+        f"rule:{PROJECT_MEMBER} or rule:{ADMIN}",
+        "Reach web services on an instance through consoled, where [http_proxy] allows any port.",
+        _HTTP,
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.SERVERS_FORWARD.value,
+        f"rule:{PROJECT_MEMBER} or rule:{ADMIN}",
+        "Reach TCP ports of an instance through consoled, where [forward] allows any port.",
+        [_FORWARD],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.SERVERS_MIGRATE.value,
+        f"rule:{ADMIN}",
+        "Migrate an instance's domain to another compute host of the configuration, see how far "
+        "that is, and cancel it. By default not for its project: it loads hosts and networks that "
+        "belong to others, too, and its answers name compute hosts.",
+        _MIGRATE,
     ),
     policy.DocumentedRuleDefault(
         Rule.CONSOLES_LIST.value,
@@ -177,10 +246,25 @@ DEFAULTS: tuple[policy.RuleDefault, ...] = (
         _NATIVE_TOKENS,
     ),
     policy.DocumentedRuleDefault(
+        Rule.SHELLS_CREATE.value,
+        f"rule:{ADMIN}",
+        "Get a URL that opens a shell on an instance, over SSH. By default administrators alone: "
+        "whoever has it is logged in already, with the user and the key of a node group, where a "
+        "serial port asks for a name and a password.",
+        [_SHELL],
+    ),
+    policy.DocumentedRuleDefault(
         Rule.TOKENS_SHOW.value,
         f"rule:{PROJECT_READER} or rule:{ADMIN}",
         "See for which console a token is, whose it is and until when it is valid.",
         [_SHOW_TOKEN],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.TOKENS_RESOLVE.value,
+        f"rule:{ADMIN}",
+        "Learn by a token, which has to be sent whole, where its console listens. It is for "
+        "proxies of other kinds, so administrators alone may by default.",
+        [_RESOLVE],
     ),
     policy.DocumentedRuleDefault(
         Rule.TOKENS_DELETE.value,
@@ -238,6 +322,33 @@ DEFAULTS: tuple[policy.RuleDefault, ...] = (
         f"rule:{ADMIN}",
         "Delete a recording. By default not for those whom it may show.",
         [_DELETE_RECORDING],
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.NODE_GROUPS_SHOW.value,
+        f"rule:{ADMIN}",
+        "See node groups: which SSH servers lead to instances and compute hosts, and who logs in "
+        "there. Judged by the group's own project. Keys are shown to nobody.",
+        _SHOW_GROUPS,
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.NODE_GROUPS_CHANGE.value,
+        f"rule:{ADMIN}",
+        "Make, change and delete node groups. Judged by the group's own project. Who may not do it "
+        "with groups of no project cannot name compute hosts, key files and addresses either: "
+        "these are the operator's.",
+        _CHANGE_GROUPS,
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.NODE_GROUP_TEMPLATES_SHOW.value,
+        f"rule:{ADMIN}",
+        "See node group templates, and make groups with them, which have the template's key.",
+        _SHOW_TEMPLATES,
+    ),
+    policy.DocumentedRuleDefault(
+        Rule.NODE_GROUP_TEMPLATES_CHANGE.value,
+        f"rule:{ADMIN}",
+        "Make, change and delete node group templates.",
+        _CHANGE_TEMPLATES,
     ),
 )
 

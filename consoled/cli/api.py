@@ -133,6 +133,14 @@ class ApiClient:
         """
         return self._object("POST", route, member, wish)
 
+    def patch(self, route: str, member: str, wish: Any) -> dict[str, Any]:
+        """The object at a route, after a change of those fields that are named.
+
+        :param wish: sent as JSON.
+        :raises consoled.cli.failure.Failure: as of :meth:`get_list`.
+        """
+        return self._object("PATCH", route, member, wish)
+
     def _object(self, method: str, route: str, member: str, wish: Any = None) -> dict[str, Any]:
         value = self._member(method, route, member, wish)
         if not isinstance(value, dict):

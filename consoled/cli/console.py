@@ -10,10 +10,10 @@ from consoled.cli.invocation import Invocation, format_option, pass_invocation
 from consoled.cli.naming import server_id
 from consoled.cli.output import Column, printable
 from consoled.errors import BadRequest
-from consoled.model import SERIAL
+from consoled.model import SERIAL, SHELL
 from consoled.sysrq import check_key
 
-TYPES = (SERIAL,)
+TYPES = (SERIAL, SHELL)
 BREAK = (
     Column("server_id", "SERVER"),
     Column("console_index", "CONSOLE"),
@@ -23,7 +23,9 @@ BREAK = (
 
 def _check_type(_context: click.Context, _argument: click.Parameter, value: str) -> str:
     if value not in TYPES:
-        raise click.BadParameter(f"{value!r} is not a type of console; there is: {SERIAL}")
+        raise click.BadParameter(
+            f"{value!r} is not a type of console; there are: {', '.join(TYPES)}"
+        )
     return value
 
 
@@ -34,7 +36,6 @@ def _check_type(_context: click.Context, _argument: click.Parameter, value: str)
     metavar="[CONSOLE-TYPE]",
     default=SERIAL,
     callback=_check_type,
-    expose_value=False,
 )
 @click.option(
     "--index",
@@ -45,15 +46,24 @@ def _check_type(_context: click.Context, _argument: click.Parameter, value: str)
 @click.option("--open", "open_", is_flag=True, help="Also open the URL in the browser.")
 @format_option
 @pass_invocation
-def get_serial_console(invocation: Invocation, server: str, index: int | None, open_: bool) -> None:
+def get_serial_console(
+    invocation: Invocation, server: str, console_type: str, index: int | None, open_: bool
+) -> None:
     """Print a URL that opens a console of SERVER, a name or uuid.
 
     The URL holds a token: whoever has it can open the console until it expires. CONSOLE-TYPE
-    is serial, the only one there is.
+    is serial, or ssh for a shell on the server over SSH.
     """
+    shell = console_type == SHELL
+    if shell and index is not None:
+        raise click.UsageError(
+            "--index is for serial consoles: each session has a shell of its own"
+        )
     api = invocation.api()
     uuid = server_id(api, server)
-    if index is None:
+    if shell:
+        made = api.post(path("v1", "servers", uuid, "consoles", SHELL, "tokens"), "token")
+    elif index is None:
         made = api.post(path("v3", "servers", uuid, "get-serial-console"), "serial_console")
     else:
         made = api.post(path("v1", "servers", uuid, "consoles", index, "tokens"), "token")

@@ -26,6 +26,13 @@ PORTS = (
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would change, change nothing.")
 
 
+_HOST = click.option(
+    "--host",
+    metavar="NAME",
+    help="The compute host, of several in the configuration; by default the one that has it.",
+)
+
+
 @click.group()
 def domain() -> None:
     """Serial ports of libvirt's domains; needs --config."""
@@ -43,9 +50,10 @@ def domain() -> None:
 @click.option("--tls", is_flag=True, help="Have QEMU speak TLS on the ports.")
 @_DRY_RUN
 @click.option("--force", is_flag=True, help="Also where nova manages the domain.")
+@_HOST
 @format_option
 @pass_invocation
-def enable_serial(invocation: Invocation, /, domain: str, **wishes: Any) -> None:
+def enable_serial(invocation: Invocation, /, domain: str, host: str | None, **wishes: Any) -> None:
     """Give DOMAIN, a name or uuid, serial ports that consoled can open.
 
     They are there when the domain is started the next time.
@@ -55,21 +63,48 @@ def enable_serial(invocation: Invocation, /, domain: str, **wishes: Any) -> None
     from consoled.compute.libvirt.configuring import Wish
 
     wish = Wish(**wishes)
-    with configurator(invocation.settings()) as domains:
+    with configurator(invocation.settings(), domain, host) as domains:
         _show(invocation, outcome(domains.enable(domain, wish)), wish.dry_run)
 
 
 @domain.command("disable-serial")
 @click.argument("domain", metavar="DOMAIN")
 @_DRY_RUN
+@_HOST
 @format_option
 @pass_invocation
-def disable_serial(invocation: Invocation, domain: str, dry_run: bool) -> None:
+def disable_serial(invocation: Invocation, domain: str, dry_run: bool, host: str | None) -> None:
     """Undo what enable-serial did to DOMAIN, a name or uuid."""
     from consoled.cli.hypervisor import configurator, outcome
 
-    with configurator(invocation.settings()) as domains:
+    with configurator(invocation.settings(), domain, host) as domains:
         _show(invocation, outcome(domains.disable(domain, dry_run=dry_run)), dry_run)
+
+
+@domain.command("start")
+@click.argument("domain", metavar="DOMAIN")
+@_HOST
+@format_option
+@pass_invocation
+def start(invocation: Invocation, domain: str, host: str | None) -> None:
+    """Start DOMAIN, a name or uuid.
+
+    Where somebody else listens on the port of a serial port that enable-serial made, it gets
+    the next one.
+    """
+    from consoled.cli.hypervisor import outcome, starter
+    from consoled.compute.libvirt.starting import started
+
+    with starter(invocation.settings(), domain, host) as domains:
+        found = outcome(domains.start(domain))
+    view = started(found)
+    rows = view["ports"]
+    invocation.show(
+        view,
+        table(PORTS, rows, terminal_width()) if rows else "No serial port listens on TCP.",
+    )
+    for index, before in found.moved.items():
+        warn(f"somebody else has port {before}: serial port {index} has another one now.")
 
 
 def _show(invocation: Invocation, change: Change, dry_run: bool) -> None:

@@ -30,6 +30,7 @@ RECORDINGS = (
     Column("id", "ID"),
     Column("server_name", "SERVER", shrinks=True),
     Column("console_index", "CONSOLE"),
+    Column("console_type", "TYPE"),
     Column("user_id", "USER", shrinks=True),
     Column("project_id", "PROJECT", shrinks=True),
     Column("started_at", "STARTED"),

@@ -14,10 +14,14 @@ from consoled.cli.db import db
 from consoled.cli.domain import domain
 from consoled.cli.endpoint import Given
 from consoled.cli.failure import Failure, warn
+from consoled.cli.forward import forward
 from consoled.cli.invocation import FORMATS, Invocation, Outside
+from consoled.cli.migration import migrate
+from consoled.cli.node_group import node_group, node_group_template
 from consoled.cli.recording import recording
 from consoled.cli.server import server
 from consoled.cli.session import session
+from consoled.cli.ssh import ssh
 from consoled.cli.token import token
 from consoled.errors import ConsoledError
 
@@ -97,8 +101,22 @@ def root(context: click.Context, /, **options: Any) -> None:
     context.obj = Invocation(given, wants_json, outside)
 
 
-for command in (db, domain, server, session, token, recording, console, get_serial_console):
+for command in (
+    db,
+    domain,
+    server,
+    session,
+    token,
+    recording,
+    console,
+    get_serial_console,
+    forward,
+    node_group,
+    node_group_template,
+    ssh,
+):
     root.add_command(command)
+domain.add_command(migrate)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ SERVERS = (
 CONSOLES = (
     Column("index", "INDEX"),
     Column("type", "TYPE"),
+    Column("kind", "KIND"),
     Column("state", "STATE"),
     Column("host", "HOST"),
     Column("port", "PORT"),

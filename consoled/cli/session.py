@@ -13,6 +13,7 @@ SESSIONS = (
     Column("id", "ID"),
     Column("server_id", "SERVER"),
     Column("console_index", "CONSOLE"),
+    Column("console_type", "TYPE"),
     Column("user_id", "USER", shrinks=True),
     Column("project_id", "PROJECT", shrinks=True),
     Column("role", "ROLE"),

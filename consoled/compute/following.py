@@ -55,5 +55,17 @@ def differences(
     )
 
 
+def foremost(found: Sequence[Instance], home: str | None) -> Instance:
+    """The one that counts of an instance that several hosts tell of.
+
+    :param found: at least one.
+    :param home: the host that the row names.
+    """
+    return max(found, key=lambda one: (_LIFE.index(one.state), one.host == home))
+
+
+_LIFE = (InstanceState.STOPPED, InstanceState.PAUSED, InstanceState.RUNNING)
+
+
 def _is_ours(instance: Instance, row: Row | None) -> bool:
     return row is None or row["host"] == instance.host or instance.state is InstanceState.RUNNING

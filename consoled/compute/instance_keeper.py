@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 
 from consoled.compute.following import Differences, differences
-from consoled.db import instances
+from consoled.db import instances, moving
 from consoled.errors import NotFound
 from consoled.interfaces import Database, DomainDriver
 from consoled.model import Instance
@@ -25,15 +25,28 @@ TOGETHER = 100
 """Rows in one transaction; the heartbeat of a replica waits for it."""
 
 
+Elsewhere = Callable[[Sequence[str]], Deferred[frozenset[str]]]
+"""Asked for uuids."""
+
+
+def _nowhere_else(uuids: Sequence[str]) -> Deferred[frozenset[str]]:
+    """There is no other compute host."""
+    return succeed(frozenset())
+
+
 @define(eq=False)
 class InstanceKeeper:
     """The instances of one compute host.
 
     :ivar driver: knows the domains.
+    :ivar elsewhere: which of these other compute hosts of the cell have, or may have while they
+        are away. Their rows stay, with the tokens: a migration ends here before, or after, the
+        other host's own look takes the row over.
     """
 
     driver: DomainDriver
     database: Database
+    elsewhere: Elsewhere = _nowhere_else
     _log: Logger = field(factory=Logger, init=False)
     _one_at_a_time: DeferredLock = field(factory=DeferredLock, init=False)
 
@@ -62,13 +75,18 @@ class InstanceKeeper:
             host=host,
             driver=self.driver.name,
         )
-        gone = await self.driver.gone(plan.missed) if plan.missed else ()
+        gone = await self._gone(plan.missed) if plan.missed else ()
         done = Differences(
             tuple(await self._together(self._put, plan.changed)),
             tuple(await self._together(lambda some: self._remove(host, some), gone)),
         )
         self._tell(host, done, rows)
         return done
+
+    async def _gone(self, missed: Sequence[str]) -> Sequence[str]:
+        gone = await self.driver.gone(missed)
+        kept = await self.elsewhere(gone) if gone else frozenset()
+        return [uuid for uuid in gone if uuid not in kept]
 
     async def _found(self, uuid: str | None) -> Sequence[Instance]:
         if uuid is None:
@@ -79,7 +97,7 @@ class InstanceKeeper:
             return []
 
     def _put(self, some: Sequence[Instance]) -> Deferred[list[Instance]]:
-        return self.database.run(instances.put, some, self.driver.name)
+        return self.database.run(moving.settle_all, some, self.driver.name)
 
     def _remove(self, host: str, some: Sequence[str]) -> Deferred[list[str]]:
         return self.database.run(instances.remove_from, host, self.driver.name, some)

@@ -42,11 +42,7 @@ class Occupancy:
         return Deferred.fromCoroutine(self._held_elsewhere(instance))
 
     async def _held_elsewhere(self, instance: Instance) -> frozenset[int]:
-        usable = frozenset(
-            console.index
-            for console in instance.consoles
-            if console.type == SERIAL and console.port is not None
-        )
+        usable = frozenset(console.index for console in instance.consoles if console.type == SERIAL)
         if not usable or not instance.state.live:
             return frozenset()
         suspects = usable & await self._look(instance.uuid)

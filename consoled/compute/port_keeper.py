@@ -2,7 +2,7 @@
 
 A round reads the books, then the domains, and changes what differs, as far as it is still as
 it was read: another replica may do the same at that moment. The rules are
-:mod:`consoled.compute.reconciling`'s.
+:mod:`consoled.compute.reconciling`'s; :mod:`consoled.compute.rounds` says when.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 
 from consoled.compute.port_range import PortRange
-from consoled.compute.reconciling import Adoption, Clash, Plan, reconcile
+from consoled.compute.reconciling import Adoption, Allocation, Clash, Plan, reconcile
 from consoled.db import port_rows
-from consoled.errors import ConsoledError
 from consoled.interfaces import Database, PortNaming
 
 T = TypeVar("T")
 
-INTERVAL = 300.0
-"""Seconds between rounds: for what no event told of, and for reservations that expire."""
-
-RETRY = 10.0
-"""Seconds until the next round after one that came to nothing."""
-
 TOGETHER = 100
 """Changes in one transaction; the heartbeat of a replica waits for it."""
+
+
+PortCount = Callable[[str, int, int], object]
+"""Told the compute host, its free ports and its used ones."""
+
+
+def _uncounted(host: str, free: int, used: int) -> None:
+    """Nobody wants to know."""
 
 
 @define(eq=False)
@@ -39,35 +39,18 @@ class PortKeeper:
     """The books of one compute host.
 
     :ivar driver: knows the domains.
-    :ivar ports: ``[serial_console] port_range``; domains may name others, which is said.
+    :ivar ports: the host's ``port_range``; domains may name others, which is said.
+    :ivar count: told after each look how many of these ports are free, and how many are not.
     """
 
     driver: PortNaming
     database: Database
     ports: PortRange
-    clock: IReactorTime
+    count: PortCount = _uncounted
     _log: Logger = field(factory=Logger, init=False)
     _host: str | None = field(default=None, init=False)
     _one_at_a_time: DeferredLock = field(factory=DeferredLock, init=False)
     _told: frozenset[Clash] = field(default=frozenset(), init=False)
-    _next: IDelayedCall | None = field(default=None, init=False)
-    _round: Deferred[None] | None = field(default=None, init=False)
-    _running: bool = field(default=False, init=False)
-    _away: bool = field(default=False, init=False)
-
-    def start(self) -> None:
-        """Begins with a round as soon as the reactor runs."""
-        self._running = True
-        self._next = self.clock.callLater(0, self._begin)
-
-    def stop(self) -> Deferred[None]:
-        """Ends the rounds; fires when none is under way."""
-        self._running = False
-        if self._next is not None and self._next.active():
-            self._next.cancel()
-        under_way = self._round or succeed(None)
-        under_way.cancel()
-        return under_way
 
     def settled(self) -> Deferred[str]:
         """The compute host's name, after the first round: from then on the books know every port
@@ -76,7 +59,9 @@ class PortKeeper:
         :raises consoled.errors.Unavailable: there was none yet, and the database or the
             hypervisor is away.
         """
-        return Deferred.fromCoroutine(self._settled())
+        if self._host is not None:
+            return succeed(self._host)
+        return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._settled()))
 
     def reconcile(self, uuid: str | None = None) -> Deferred[Plan]:
         """Makes the books agree with the domains: adopts, confirms and takes back.
@@ -91,8 +76,9 @@ class PortKeeper:
         )
 
     async def _settled(self) -> str:
+        # A round may have been under way.
         if self._host is None:
-            await self.reconcile()
+            await self._reconcile(None)
         assert self._host is not None
         return self._host
 
@@ -111,6 +97,7 @@ class PortKeeper:
         if uuid is None:
             self._host = host
         self._tell(host, done, everything=uuid is None)
+        self._count(host, rows, done)
         return done
 
     async def _carry_out(
@@ -121,6 +108,12 @@ class PortKeeper:
             some = wanted[start : start + TOGETHER]
             done += await self.database.run(change, host, some)
         return tuple(done)
+
+    def _count(self, host: str, rows: Sequence[Allocation], done: Plan) -> None:
+        known = {row.port for row in rows} - {one.row.port for one in done.released}
+        known |= {one.named.port for one in done.adopted}
+        used = sum(port in self.ports for port in known)
+        self.count(host, len(self.ports) - used, used)
 
     def _tell(self, host: str, done: Plan, *, everything: bool) -> None:
         for one in done.released:
@@ -161,27 +154,6 @@ class PortKeeper:
             instance_uuid=domain.uuid,
             outside=f" (outside of {self.ports}: {', '.join(map(str, outside))})" * bool(outside),
         )
-
-    def _begin(self) -> None:
-        self._round = Deferred.fromCoroutine(self._run())
-
-    async def _run(self) -> None:
-        """One round and the appointment for the next; no error leaves it."""
-        pause = RETRY
-        try:
-            await self.reconcile()
-            pause, self._away = INTERVAL, False
-        except CancelledError:
-            pass
-        except ConsoledError as error:
-            if not self._away:
-                self._away = True
-                self._log.warn("the ports of domains are not looked at: {cause}", cause=str(error))
-        except Exception:
-            self._log.failure("looking at the ports of domains failed; it is tried again")
-        self._round = None
-        if self._running:
-            self._next = self.clock.callLater(pause, self._begin)
 
 
 def _fields(host: str, port: int, uuid: str | None, index: int) -> dict[str, Any]:

@@ -7,18 +7,18 @@ from typing import Any, Self
 from attrs import frozen
 
 from consoled.compute.foreign_ports import ForeignPorts
-from consoled.compute.port_keeper import PortKeeper
+from consoled.compute.port_keeper import PortCount, PortKeeper
 from consoled.compute.port_tests import port_test
 from consoled.compute.ports import PortAllocator
 from consoled.interfaces import Database, PortNaming
 from consoled.service import Part
-from consoled.settings import Settings
+from consoled.settings import LibvirtHost
 from consoled.workers import ThreadWorker
 
 
 @frozen
 class PortParts:
-    """The ports of the daemon's own libvirt host.
+    """The ports of one libvirt host.
 
     :ivar parts: what starts and stops, after the database and before it.
     """
@@ -28,19 +28,27 @@ class PortParts:
     parts: tuple[Part, ...]
 
     @classmethod
-    def of(cls, settings: Settings, reactor: Any, driver: PortNaming, database: Database) -> Self:
-        """For ``[libvirt] uri``; no thread runs yet."""
-        group = settings.serial_console
-        keeper = PortKeeper(driver, database, group.port_range, reactor)
-        worker = ThreadWorker(reactor, "port-tests", 1)
+    def of(
+        cls,
+        host: LibvirtHost,
+        reactor: Any,
+        driver: PortNaming,
+        database: Database,
+        count: PortCount,
+    ) -> Self:
+        """For that host; no thread runs yet.
+
+        :param count: shows its free ports.
+        """
+        keeper = PortKeeper(driver, database, host.port_range, count)
+        worker = ThreadWorker(reactor, f"{host.label}-port-tests", 1)
         allocator = PortAllocator(
             database=database,
             settled=keeper.settled,
-            address=group.proxyclient_address,
-            ports=group.port_range,
+            address=host.proxyclient_address,
+            ports=host.port_range,
             worker=worker,
-            is_free=port_test(settings.libvirt.uri, group.proxyclient_address),
+            is_free=port_test(host.uri, host.proxyclient_address),
             foreign=ForeignPorts(reactor.seconds),
         )
-        parts = (Part(worker.start, worker.stop), Part(keeper.start, keeper.stop))
-        return cls(keeper, allocator, parts)
+        return cls(keeper, allocator, (Part(worker.start, worker.stop),))

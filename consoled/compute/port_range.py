@@ -61,6 +61,14 @@ class PortRange:
     def __contains__(self, port: object) -> bool:
         return isinstance(port, int) and any(start <= port < stop for start, stop in self.segments)
 
+    def overlaps(self, other: PortRange) -> bool:
+        """Whether a port is in both."""
+        return any(
+            start < end and begin < stop
+            for start, stop in self.segments
+            for begin, end in other.segments
+        )
+
     def windows(self, position: int, size: int) -> Iterator[range]:
         """All ports once, from a position on and around to it, in pieces.
 

@@ -103,8 +103,7 @@ class ConnectTest:
         cause = error.strerror or str(error)
         return Unavailable(
             f"Port {port} of {self.address} cannot be tested ({cause}); look whether the compute "
-            "host runs and its firewall lets this machine reach the ports of [serial_console] "
-            "port_range."
+            "host runs and its firewall lets this machine reach the ports of its port_range."
         )
 
 

@@ -18,7 +18,8 @@ SETTLE = 0.1
 """Seconds from an event to the look: an event seldom comes alone."""
 
 INTERVAL = 300.0
-"""Seconds between looks at all domains, for what no event told of."""
+"""Seconds between looks at all domains, for what no event told of, and for reservations of
+ports that expire."""
 
 Look = Callable[[str | None], Deferred[Any]]
 """Looks at the domain of that uuid, or at all."""

@@ -76,7 +76,7 @@ class CellDatabase:
     _reads: Lane = field(init=False)
     _deadlines: Deadlines | None = field(default=None, init=False)
     _log: Logger = field(factory=Logger, init=False)
-    _away: bool = field(default=False, init=False)
+    _away: set[str] = field(factory=set, init=False)
     _finished: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -157,7 +157,7 @@ class CellDatabase:
                 return self._one_by_one(reads, calls)
             if found is None or len(found) == len(calls):
                 # It did not begin, or its COMMIT may or may not have come about.
-                self._note_away(error)
+                self._note_away(reads, error)
                 return [Unavailable(AWAY) for _ in calls]
             return self._one_by_one(reads, calls, failed=self._culprit(calls, len(found)))
 
@@ -197,7 +197,7 @@ class CellDatabase:
                 if verdict is Meaning.BUG:
                     return error, False
                 if verdict is Meaning.AWAY or attempt == ATTEMPTS:
-                    self._note_away(error)
+                    self._note_away(reads, error)
                     break
         return Unavailable(AWAY), verdict is Meaning.AWAY
 
@@ -206,15 +206,24 @@ class CellDatabase:
         with (self._reading if reads else self._connections).transaction() as connection:
             yield connection
         if self._away:
-            self._away = False
-            self._log.info("the database is back")
+            self._away.discard(_kind(reads))
+            if not self._away:
+                self._log.info("the database is back")
 
-    def _note_away(self, error: Exception) -> None:
-        """One line an outage; the statement and its parameters are not in it."""
-        if not self._away:
-            self._away = True
+    def _note_away(self, reads: bool, error: Exception) -> None:
+        """One line an outage; the statement and its parameters are not in it.
+
+        A full disk takes no writes and is read all the same: that ends no outage.
+        """
+        first = not self._away
+        self._away.add(_kind(reads))
+        if first:
             cause = " ".join(str(getattr(error, "orig", None) or error).split())
             self._log.error("the database is away: {cause}", cause=cause)
+
+
+def _kind(reads: bool) -> str:
+    return "reads" if reads else "writes"
 
 
 @frozen

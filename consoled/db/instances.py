@@ -16,6 +16,9 @@ NAME_LENGTH = 255
 _SELECT = select(instances).where(instances.c.uuid == bindparam("of"))
 _UPDATE = update(instances).where(instances.c.uuid == bindparam("of"))
 _DELETE = delete(instances).where(instances.c.uuid == bindparam("of"))
+_HOMES = select(instances.c.uuid, instances.c.host).where(
+    instances.c.uuid.in_(bindparam("some", expanding=True))
+)
 _DELETE_OF_HOST = delete(instances).where(
     and_(
         instances.c.uuid == bindparam("of"),
@@ -55,14 +58,10 @@ def rows(connection: Connection, uuid: str | None = None) -> dict[str, dict[str,
     return {one["uuid"]: dict(one) for one in found.mappings()}
 
 
-def put(connection: Connection, found: Sequence[Instance], driver: str) -> list[Instance]:
-    """As :func:`upsert` for each.
-
-    :returns: the same.
-    """
-    for instance in found:
-        upsert(connection, instance, driver)
-    return list(found)
+def homes(connection: Connection, uuids: Sequence[str]) -> dict[str, str]:
+    """The compute hosts that the rows of these instances name."""
+    found = connection.execute(_HOMES, {"some": list(uuids)})
+    return {one.uuid: one.host for one in found}
 
 
 def remove_from(connection: Connection, host: str, driver: str, uuids: Iterable[str]) -> list[str]:

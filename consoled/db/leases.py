@@ -143,7 +143,7 @@ _WANT = (
 def look(connection: Connection, key: ConsoleKey) -> LeaseRow | None:
     """The console's lease as it is now, or None where there is no such console."""
     row = connection.execute(_LOOK, _console(key)).one_or_none()
-    return None if row is None else _lease(row)
+    return None if row is None else lease_of(row)
 
 
 def owner(
@@ -262,12 +262,12 @@ def held(
         statement = statement.where(leases.c.instance_uuid == instance_uuid)
     if session_id is not None:
         statement = statement.where(leases.c.session_id == session_id)
-    return [_lease(row) for row in connection.execute(statement)]
+    return [lease_of(row) for row in connection.execute(statement)]
 
 
 def held_by(connection: Connection, replica_id: str) -> frozenset[Claim]:
     """What the database has for one replica."""
-    rows = (_lease(row).claim for row in connection.execute(_HELD_BY, {"by": replica_id}))
+    rows = (lease_of(row).claim for row in connection.execute(_HELD_BY, {"by": replica_id}))
     return frozenset(claim for claim in rows if claim is not None)
 
 
@@ -297,7 +297,7 @@ def news(connection: Connection, replica_id: str) -> News:
     own = {"by": replica_id}
     return News(
         peers=replica_rows.peers(connection),
-        wanted=tuple(_lease(row) for row in connection.execute(_WANTED, own)),
+        wanted=tuple(lease_of(row) for row in connection.execute(_WANTED, own)),
         held=connection.scalar(_COUNT, own) or 0,
     )
 
@@ -326,7 +326,8 @@ def _claim(claim: Claim) -> dict[str, Any]:
     }
 
 
-def _lease(row: Row[Any]) -> LeaseRow:
+def lease_of(row: Row[Any]) -> LeaseRow:
+    """A lease as a row has it that was joined with its replica's ``url`` and ``dead``."""
     return LeaseRow(
         key=ConsoleKey(row.instance_uuid, row.port_index, row.console_type),
         epoch=row.epoch,

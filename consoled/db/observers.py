@@ -17,13 +17,13 @@ from sqlalchemy import Connection, Row, and_, delete, false, insert, or_, select
 from consoled.db import leases
 from consoled.db.clock import epoch_seconds
 from consoled.db.tables import console_leases, console_observers, replicas
-from consoled.leasing.values import Claim, ConsoleKey, Holder, LeaseRow, News, Watcher
+from consoled.leasing.values import Claim, ConsoleKey, LeaseRow, News, Watcher
 from consoled.model import OBSERVER
 
 _own = console_observers.c
 _lease = console_leases.c
 _ROWS = (
-    select(console_observers, _lease.replica_id, replicas.c.url)
+    select(console_observers, _lease.replica_id, replicas.c.url, replicas.c.dead)
     .join_from(
         console_observers,
         console_leases,
@@ -146,17 +146,4 @@ def _values(claim: Claim, watcher: Watcher) -> dict[str, Any]:
 
 
 def _row(row: Row[Any]) -> LeaseRow:
-    return LeaseRow(
-        key=ConsoleKey(row.instance_uuid, row.port_index, row.console_type),
-        epoch=row.epoch,
-        replica_id=row.replica_id,
-        owner_dead=False,
-        session_id=row.session_id,
-        holder=Holder(row.user_id, row.project_id),
-        since=row.since,
-        lingers=row.lingers,
-        wanted=row.wanted,
-        wanted_by=row.wanted_by,
-        url=row.url,
-        role=OBSERVER,
-    )
+    return evolve(leases.lease_of(row), role=OBSERVER)

@@ -15,6 +15,12 @@ from sqlalchemy import Connection, and_, bindparam, insert, null, select, update
 from consoled.db.tables import console_leases, console_ports, port_generations
 from consoled.model import SERIAL, Console
 
+DISPLACED = 0
+"""The generation of a console whose place went to another one."""
+
+NO_PORT = 0
+"""Stands for the port of places that have none, where generations are counted."""
+
 _of_console = and_(
     console_ports.c.instance_uuid == bindparam("uuid"),
     console_ports.c.console_type == bindparam("type"),
@@ -34,7 +40,7 @@ _DISPLACE = (
         console_ports.c.host == bindparam("at_host"),
         console_ports.c.port == bindparam("at_port"),
     )
-    .values(port=null())
+    .values(port=null(), generation=DISPLACED)
 )
 _ADVANCE = (
     update(port_generations).where(_at_place).values(generation=port_generations.c.generation + 1)
@@ -52,21 +58,27 @@ _OWNERS = select(
 )
 
 
-def claim(connection: Connection, instance_uuid: str, console: Console, port: int) -> int:
+def claim(connection: Connection, instance_uuid: str, console: Console, port: int | None) -> int:
     """Records that the console is at (``console.host``, ``port``) now.
 
     A console that was recorded there loses the place, and its tokens with it.
 
+    :param port: None for a place that has none, which nobody else can be at.
     :returns: the generation: the old one while the console stays, a new one otherwise.
     """
     key = {"uuid": instance_uuid, "type": console.type, "index": console.index}
     place = {"at_host": console.host, "at_port": port}
     found = connection.execute(_CURRENT, key).one_or_none()
-    if found is not None and (found.host, found.port) == (console.host, port):
+    if (
+        found is not None
+        and found.generation != DISPLACED
+        and (found.host, found.port) == (console.host, port)
+    ):
         return int(found.generation)
     # First of all: on servers this takes the row lock that makes claims of a place queue.
-    generation = _advance(connection, console.host, port)
-    connection.execute(_DISPLACE, place)
+    generation = _advance(connection, console.host, NO_PORT if port is None else port)
+    if port is not None:
+        connection.execute(_DISPLACE, place)
     new = {"host": console.host, "port": port, "generation": generation}
     if found is None:
         row = {

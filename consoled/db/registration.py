@@ -11,13 +11,12 @@ from typing import Any
 
 from attrs import frozen
 from sqlalchemy import Connection, Select, and_, bindparam, or_, select
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 
-from consoled.db import instances, ports
+from consoled.db import instances, moving, ports
 from consoled.db.direct import Query, key_names
 from consoled.db.tables import console_ports
 from consoled.db.tables import instances as table
-from consoled.errors import Conflict
 from consoled.interfaces import Database
 from consoled.model import Console, Instance
 
@@ -69,14 +68,11 @@ class ConsoleRegistrar:
 
         :param instance: as its driver sees it at this moment.
         :returns: the generation of the place.
-        :raises consoled.errors.Conflict: the console has no port now.
         :raises consoled.errors.Unavailable: the database is away.
         """
-        if console.port is None:
-            return fail(Conflict(f"Console {console.index} of {instance.name} has no port now."))
         return Deferred.fromCoroutine(self._register(instance, console, console.port))
 
-    async def _register(self, instance: Instance, console: Console, port: int) -> int:
+    async def _register(self, instance: Instance, console: Console, port: int | None) -> int:
         # First a look, which waits for no writer: most consoles are opened more than once.
         known = await self.database.read(look, instance, console, port, self.driver)
         if known is not None:
@@ -85,11 +81,11 @@ class ConsoleRegistrar:
 
 
 def record_all(
-    connection: Connection, places: Sequence[tuple[Instance, Console, int]], driver: str
+    connection: Connection, places: Sequence[tuple[Instance, Console, int | None]], driver: str
 ) -> list[int]:
     """As :func:`record` for each in turn; mostly one SELECT for all of them.
 
-    :param places: instance, console and port of each.
+    :param places: instance, console and port (None: it has none) of each.
     """
     keys = {(instance.uuid, console.type, console.index): None for instance, console, _ in places}
     found = _found(connection, list(keys))
@@ -105,7 +101,7 @@ def record_all(
 
 
 def record(
-    connection: Connection, instance: Instance, console: Console, port: int, driver: str
+    connection: Connection, instance: Instance, console: Console, port: int | None, driver: str
 ) -> int:
     """Makes the cell know the console at (``console.host``, ``port``); mostly one SELECT.
 
@@ -115,12 +111,12 @@ def record(
     known = look(connection, instance, console, port, driver)
     if known is not None:
         return known
-    instances.upsert(connection, instance, driver)
+    moving.settle(connection, instance, driver)
     return ports.claim(connection, instance.uuid, console, port)
 
 
 def look(
-    connection: Connection, instance: Instance, console: Console, port: int, driver: str
+    connection: Connection, instance: Instance, console: Console, port: int | None, driver: str
 ) -> int | None:
     """The generation of the place, if instance and console are recorded as they are now."""
     key = (instance.uuid, console.type, console.index)
@@ -134,9 +130,11 @@ def _found(connection: Connection, keys: Sequence[Key]) -> dict[Key, Found]:
 
 
 def _generation(
-    found: Found | None, instance: Instance, console: Console, port: int, driver: str
+    found: Found | None, instance: Instance, console: Console, port: int | None, driver: str
 ) -> int | None:
-    if found is None or (found["console_host"], found["port"]) != (console.host, port):
+    if found is None or found["generation"] == ports.DISPLACED:
+        return None
+    if (found["console_host"], found["port"]) != (console.host, port):
         return None
     wanted = instances.row(instance, driver)
     return int(found["generation"]) if wanted.items() <= found.items() else None

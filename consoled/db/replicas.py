@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, false, inser
 from sqlalchemy import update as change
 
 from consoled.db.tables import console_leases, replicas
-from consoled.leasing.values import Peer
+from consoled.leasing.values import Neighbour, Peer
 
 _living = and_(replicas.c.id == bindparam("of"), replicas.c.dead == false())
 _BEAT = change(replicas).where(_living).values(beat=replicas.c.beat + 1)
@@ -17,6 +17,9 @@ _END = change(replicas).where(_living).values(dead=True)
 _DECLARE_DEAD = _END.where(replicas.c.beat == bindparam("seen"))
 _KNOWN = select(replicas.c.id).where(replicas.c.id == bindparam("of"))
 _PEERS = select(replicas.c.id, replicas.c.beat).where(replicas.c.dead == false())
+_NEIGHBOURS = select(replicas.c.id, replicas.c.url).where(
+    replicas.c.dead == false(), replicas.c.url != ""
+)
 _FORGOTTEN = select(replicas.c.id).where(
     replicas.c.dead == true(), ~exists().where(console_leases.c.replica_id == replicas.c.id)
 )
@@ -73,3 +76,8 @@ def declare_dead(connection: Connection, peer: Peer) -> bool:
 def peers(connection: Connection) -> tuple[Peer, ...]:
     """All replicas that are not declared dead."""
     return tuple(Peer(row.id, row.beat) for row in connection.execute(_PEERS))
+
+
+def neighbours(connection: Connection) -> list[Neighbour]:
+    """All replicas that are not declared dead and can be reached by others."""
+    return [Neighbour(row.id, row.url) for row in connection.execute(_NEIGHBOURS)]

@@ -6,6 +6,7 @@ upgrade of SQLite or PostgreSQL leaves the old schema.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,7 +117,9 @@ def _opened(engine: Engine) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise ConfigError(f"cannot use the database {_place(engine)}: {_cause(error)}") from None
+        raise ConfigError(
+            f"cannot use the database {_place(engine)}: {_cause(error)}{_full(engine)}"
+        ) from None
     finally:
         if not in_memory(engine):
             engine.dispose()
@@ -176,6 +179,16 @@ def _place(engine: Engine) -> str:
         return str(path)
     # The query may hold a password as well.
     return engine.url.set(query={}).render_as_string(hide_password=True)
+
+
+def _full(engine: Engine) -> str:
+    """What SQLite calls an I/O error may be no more than a full disk."""
+    path = sqlite_path(engine)
+    try:
+        full = path is not None and shutil.disk_usage(path.parent).free == 0
+    except OSError:
+        return ""
+    return " (its disk is full)" if full else ""
 
 
 def _cause(error: Exception) -> str:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
     false,
 )
@@ -88,7 +89,8 @@ console_ports = Table(
 )
 """The consoles, keyed (instance, type, index), and the place that each has now.
 
-``port`` is null for a console whose place went to another one.
+``port`` is null where the place has none: ``host`` is the compute host then. A console whose place
+went to another one has none either, and the generation 0, which no token has.
 """
 
 port_generations = Table(
@@ -99,7 +101,9 @@ port_generations = Table(
     Column("generation", BigInteger, nullable=False),
     **_MARIADB,
 )
-"""How often each (host, port) was given to a console. Rows are never deleted or reset."""
+"""How often each (host, port) was given to a console. Rows are never deleted or reset.
+
+``port`` is 0 for all places of a host without a port."""
 
 port_allocations = Table(
     "port_allocations",
@@ -145,7 +149,7 @@ console_auth_tokens = Table(
     _of_instance(index=True),
     Column("console_index", Integer, nullable=False),
     Column("host", String(255), nullable=False),
-    Column("port", Integer, nullable=False),
+    Column("port", Integer),
     Column("generation", BigInteger, nullable=False),
     Column("access_url", String(1024), nullable=False),
     Column("options", JSON, nullable=False),
@@ -161,7 +165,8 @@ console_auth_tokens = Table(
 )
 """The specification's ConsoleAuthToken: hashes only, never a clear token.
 
-``used`` is set by the opening of a session where ``[consoleauth] single_use`` is on.
+``port`` is null where the console's place has none. ``used`` is set by the opening of a session
+where ``[consoleauth] single_use`` is on.
 """
 
 console_leases = Table(
@@ -265,6 +270,7 @@ recordings = Table(
     Column("digest", String(64), nullable=False),
     Column("path", String(255), nullable=False),
     Column("state", String(16), nullable=False),
+    Column("console_type", String(32), nullable=False, server_default="serial"),
     **_MARIADB,
 )
 """Recordings of sessions. No foreign key: a recording outlives its instance.
@@ -288,3 +294,71 @@ replay_tokens = Table(
 ``user_id`` and ``project_id`` are of whoever asked for it. No foreign key: a token whose
 recording is gone finds nothing.
 """
+
+
+def _traits_of_nodes() -> list[Column[Any]]:
+    return [
+        Column("id", String(36), primary_key=True),
+        Column("name", String(255), nullable=False, unique=True),
+        Column("project_id", String(255)),
+        Column("is_proxy", Boolean, nullable=False),
+        Column("user_name", String(255)),
+        Column("key_file", String(255)),
+        Column("private_key", Text),
+        Column("passphrase", Text),
+        Column("known_hosts", JSON, nullable=False),
+        Column("proxy_group_id", String(36), ForeignKey("node_groups.id"), index=True),
+    ]
+
+
+def _of_group(**options: Any) -> Column[Any]:
+    return Column(
+        "group_id",
+        String(36),
+        ForeignKey("node_groups.id", ondelete="CASCADE"),
+        nullable=False,
+        **options,
+    )
+
+
+node_groups = Table("node_groups", metadata, *_traits_of_nodes(), **_MARIADB)
+"""Nodes that are logged in to alike; over those of an ``is_proxy`` group others are reached.
+
+``private_key`` and ``passphrase`` are encrypted (docs: decisions/0040). ``proxy_group_id`` is the
+group that leads to this one's members.
+"""
+
+node_group_templates = Table("node_group_templates", metadata, *_traits_of_nodes(), **_MARIADB)
+"""What new groups begin as; a group that was made with one has no further tie to it."""
+
+node_group_members = Table(
+    "node_group_members",
+    metadata,
+    _of_group(primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("instance_uuid", String(36), unique=True),
+    Column("address", String(64)),
+    Column("port", Integer, nullable=False),
+    **_MARIADB,
+)
+"""The nodes of a group in their order: an instance, which is in one group only, or a host's
+address. No foreign key to instances: their rows come and go with consoles."""
+
+node_group_hosts = Table(
+    "node_group_hosts",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    _of_group(index=True),
+    **_MARIADB,
+)
+"""The compute hosts that name the proxy group which leads to them."""
+
+node_group_turns = Table(
+    "node_group_turns",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("turn", BigInteger, nullable=False),
+    **_MARIADB,
+)
+"""One row: whoever changes groups or templates takes the next turn, and so waits for others.
+Who has read the groups sees by it that they have changed."""

@@ -61,5 +61,5 @@ class DatabaseThreads:
     async def _stop(self) -> None:
         await self.database.finish()
         for worker in self._workers:
-            worker.stop()
+            await worker.stop()
         self.database.stop()

@@ -15,6 +15,7 @@ from sqlalchemy import (
     false,
     func,
     insert,
+    or_,
     select,
     true,
     update,
@@ -58,7 +59,11 @@ def _find(size: int) -> Select[Any]:
                 console_ports.c.console_type == tokens.c.console_type,
                 console_ports.c.port_index == tokens.c.console_index,
                 console_ports.c.host == tokens.c.host,
-                console_ports.c.port == tokens.c.port,
+                or_(
+                    console_ports.c.port == tokens.c.port,
+                    # No place of the kind is displaced: its generation is none of a token.
+                    and_(console_ports.c.port.is_(None), tokens.c.port.is_(None)),
+                ),
                 console_ports.c.generation == tokens.c.generation,
             ),
         )

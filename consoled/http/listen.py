@@ -25,7 +25,7 @@ BACKLOG = 4096
 FIRST_BYTE_DEADLINE = 10.0
 UNTAKEN_DEADLINE = 30.0
 """Seconds until the kernel drops a peer that takes nothing of what was sent to it."""
-_KEEPALIVE = (
+KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
@@ -137,7 +137,7 @@ def bind(address: str, port: int, *, v6_only: bool = False) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted connections inherit it.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNTAKEN_DEADLINE * 1000))
-        for level, option, value in _KEEPALIVE:
+        for level, option, value in KEEPALIVE:
             sock.setsockopt(level, option, value)
         sock.setblocking(False)
         sock.bind((address, port))

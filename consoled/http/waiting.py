@@ -17,4 +17,5 @@ def waiting_bytes(transport: Any) -> int:
         return sum(map(len, transport._appSendBuffer)) + waiting_bytes(transport.transport)
     if isinstance(transport, Connection):
         return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-    return 0
+    # What is no socket says it itself, as a stream over SSH does.
+    return int(getattr(transport, "waiting", 0))

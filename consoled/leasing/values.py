@@ -127,6 +127,14 @@ class Peer:
 
 
 @frozen
+class Neighbour:
+    """A replica that is not declared dead, and where the others reach it."""
+
+    replica_id: str
+    url: str
+
+
+@frozen
 class News:
     """What a poll finds.
 

@@ -32,6 +32,9 @@ ENDED, REFUSED = "ended", "refused"
 NO_CODE = "none"
 """The close code of a session whose viewer was gone before it ended."""
 
+DROPPED = "EMFILE recovery: Closed socket from {address}"
+"""What Twisted says, and it alone, when no descriptor is left for a new connection."""
+
 _REASONS = {400: MALFORMED, 426: VERSION, 503: OVERLOAD}
 
 
@@ -79,6 +82,8 @@ class EventCounts:
         handler = self._handlers.get(name) if isinstance(name, str) else None
         if handler is not None:
             handler(event)
+        elif event.get("log_format") == DROPPED:
+            self.instruments.connections_dropped.inc()
 
     def _opened(self, event: LogEvent) -> None:
         self.sessions.opened(event["session_id"], event.get("transport") or TCP)

@@ -127,14 +127,35 @@ class Instruments:
             "HTTP connections that broke a rule or were too slow, on all listeners.",
             "status",
         )
+        self.connections_dropped = self._counter(
+            "connections_dropped_total",
+            "Connections that were closed at once, as no file descriptor was left for them.",
+        )
         self.ports_exhausted = self._counter(
             "port_range_exhausted_total",
             "Serial ports that got no TCP port, as none of [serial_console] port_range was free.",
+        )
+        self.ports_free = self._gauge(
+            "ports_free",
+            "Ports of a compute host's port_range that are nobody's, by the books.",
+            "host",
+        )
+        self.ports_used = self._gauge(
+            "ports_used",
+            "Ports of a compute host's port_range that belong to serial consoles.",
+            "host",
         )
         self.hypervisor_up = self._gauge(
             "hypervisor_up",
             "Whether the hypervisor tells what happens to its domains (1), or is away (0).",
             "hypervisor",
+        )
+        self.ssh_connections = self._gauge(
+            "ssh_connections", "Connections to SSH servers that are open now."
+        )
+        self.ssh_channels = self._gauge(
+            "ssh_channels",
+            "Streams and shells that those connections carry, further connections among them.",
         )
         self.build_info = self._gauge(
             "build_info", "1, with what is running.", "version", "python", "twisted"

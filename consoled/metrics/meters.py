@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import define, field
@@ -24,6 +24,7 @@ from consoled.metrics.open_sessions import OpenSessions, Reading
 from consoled.metrics.pages import Pages, make_site
 from consoled.metrics.transport import TimedTransport
 from consoled.service import Part
+from consoled.transports.ssh.pool import NodeHealth
 
 log = Logger()
 
@@ -69,6 +70,22 @@ class Meters:
     def timed_dials(self, transport: Transport) -> Transport:
         """The transport, its dials timed."""
         return TimedTransport(transport, self.instruments.backend_connect, self.reactor.seconds)
+
+    def count_ports(self, host: str, free: int, used: int) -> None:
+        """Shows the ports of a compute host.
+
+        :param free: those of its range that are nobody's.
+        :param used: the others of its range.
+        """
+        self.instruments.ports_free.labels(host).set(free)
+        self.instruments.ports_used.labels(host).set(used)
+
+    def watch_ssh(self, health: Callable[[], Iterable[NodeHealth]]) -> None:
+        """Shows SSH connections, and what they carry, whenever somebody looks."""
+        self.instruments.ssh_connections.set_function(
+            lambda: sum(node.connections for node in health())
+        )
+        self.instruments.ssh_channels.set_function(lambda: sum(node.channels for node in health()))
 
     def site(self, readiness: Readiness) -> IProtocolFactory:
         """The pages for a monitoring system."""

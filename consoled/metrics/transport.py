@@ -20,9 +20,11 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from consoled.errors import BackendTimeout
 from consoled.interfaces import Transport
 from consoled.metrics.instruments import CANCELLED, CONNECTED, FAILED, REFUSED, TIMED_OUT
 from consoled.model import Console, Instance
+from consoled.transports.ssh.errors import TargetRefused
 
 T = TypeVar("T")
 
@@ -71,6 +73,6 @@ def _result(outcome: object) -> str:
         return CONNECTED
     if outcome.check(CancelledError, ConnectingCancelledError):
         return CANCELLED
-    if outcome.check(TimedOut, TimeoutError, TCPTimedOutError):
+    if outcome.check(TimedOut, TimeoutError, TCPTimedOutError, BackendTimeout):
         return TIMED_OUT
-    return REFUSED if outcome.check(ConnectionRefusedError) else FAILED
+    return REFUSED if outcome.check(ConnectionRefusedError, TargetRefused) else FAILED

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, succeed
 
 from consoled.leasing.values import ConsoleKey
+from consoled.model import SHELL
 from consoled.proxy.core import SessionCore
 from consoled.proxy.line import Line
+from consoled.shells import MOST
 
 
 @define
@@ -55,6 +57,10 @@ class SessionBook:
         self._sessions[core.session_id] = core
         core.gone.addCallback(lambda _: self._remove(core))
 
+    def all(self) -> list[SessionCore]:
+        """Every session."""
+        return list(self._sessions.values())
+
     def find(self, session_id: str) -> SessionCore | None:
         """The session of that id."""
         return self._sessions.get(session_id)
@@ -62,6 +68,49 @@ class SessionBook:
     def line(self, key: ConsoleKey) -> Line | None:
         """The latest line of that console."""
         return self._lines.get(key)
+
+    def open_lines(self, instance_uuid: str | None = None) -> list[Line]:
+        """The lines whose console is open.
+
+        :param instance_uuid: of that instance only.
+        """
+        return [
+            line
+            for line in self._lines.values()
+            if line.is_open and instance_uuid in (None, line.key.instance_uuid)
+        ]
+
+    def shell(self, token_hash: str) -> Line | None:
+        """The line of the shell that was opened with that token, unless it has ended."""
+        return next(
+            (
+                line
+                for line in self._lines.values()
+                if line.key.console_type == SHELL
+                and line.token.token_hash == token_hash
+                and not line.over
+            ),
+            None,
+        )
+
+    def free_key(self, first: ConsoleKey) -> ConsoleKey | None:
+        """The first key from that one on under which there is no line; None where all have one."""
+        keys = (evolve(first, index=index) for index in range(first.index, MOST))
+        return next((key for key in keys if key not in self._lines), None)
+
+    def move(self, line: Line) -> bool:
+        """The line, which is not open yet, goes on under the next free key.
+
+        :returns: False where there is none.
+        """
+        key = self.free_key(evolve(line.key, index=line.key.index + 1))
+        if key is None:
+            return False
+        if self._lines.get(line.key) is line:
+            del self._lines[line.key]
+        line.key, line.token = key, evolve(line.token, index=key.index)
+        self._lines[key] = line
+        return True
 
     def connected(self) -> None:
         """A viewer's connection has begun."""

@@ -12,17 +12,57 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from consoled import sysrq
-from consoled.errors import BadRequest, ConsoledError
+from consoled.errors import BadRequest, Conflict, ConsoledError, Unavailable
 from consoled.http.waiting import waiting_bytes
 from consoled.proxy.presence import BREAK
 
 if TYPE_CHECKING:
+    from consoled.interfaces import BreakControl
     from consoled.proxy.core import SessionCore
+    from consoled.proxy.line import Line
 
 log = Logger()
 
 HELD = "break"
 """Why the line's input waits meanwhile."""
+
+LOST = (
+    "The BREAK was sent, but not the key: the lease of the console ran out meanwhile. "
+    "Try again when the database answers."
+)
+
+
+async def break_past(
+    line: Line, writer: SessionCore | None, breaks: BreakControl, key: str | None, by: str
+) -> None:
+    """Sends it for somebody who is not on the line; whoever writes there waits, and is told.
+
+    :param line: of an open console.
+    :param writer: the session in its writer's seat.
+    :param key: of a SysRq; None for a BREAK alone.
+    :param by: who sends it, for the writer.
+    :raises consoled.errors.Conflict: why it is not sent at this moment, or the hypervisor
+        refuses.
+    :raises consoled.errors.Unavailable: the hypervisor does not answer in time, or the console
+        was lost after the BREAK.
+    """
+    reason = _not_now(line, writer)
+    if reason is not None:
+        raise Conflict(reason)
+    line.breaking = True
+    line.throttle.hold(HELD)
+    try:
+        await breaks.send_break(line.key.instance_uuid, line.key.index)
+        if key is not None:
+            if line.over or not line.console.lease.valid:
+                raise Unavailable(LOST)
+            line.write(key.encode("ascii"))
+    finally:
+        line.breaking = False
+        line.throttle.free(HELD)
+    if writer is not None:
+        writer.mark(f"{sysrq.marker(key)} by {by}")
+        writer.warn(f"{by} sent {sysrq.name(key)} to this console.", until_typing=True)
 
 
 def offers_break(core: SessionCore) -> bool:
@@ -69,17 +109,17 @@ def _refusal(core: SessionCore, key: str | None) -> str | None:
             sysrq.check_key(key)
         except BadRequest as error:
             return str(error)
-    return _not_now(core)
+    return _not_now(core.line, core)
 
 
-def _not_now(core: SessionCore) -> str | None:
+def _not_now(line: Line, writer: SessionCore | None) -> str | None:
     """Why it is not sent at this moment, for the person."""
-    line = core.line
-    if line.unproven or not line.console.lease.valid:
+    if line.unproven or line.switch.moving or not line.console.lease.valid:
         return "This console takes no input yet, and no BREAK. Try again when it does."
     if line.breaking:
         return "A BREAK is on its way already. Try again in a moment."
-    if core.inlet.busy or waiting_bytes(line.console.leg.transport):
+    typing = writer is not None and writer.flow is not None and writer.inlet.busy
+    if typing or waiting_bytes(line.console.leg.transport):
         return (
             "The guest has not taken yet what was typed or pasted, and would take the next of it "
             "as a SysRq command. Cancel the paste, or wait for it, and try again."

@@ -137,6 +137,12 @@ class SessionCore:
         """The line is over."""
         self.inputs.ended(code, reason)
 
+    def moved(self, text: str, *, certain: bool) -> None:
+        """The guest goes on at another compute host, and so does the line."""
+        self.mark("live migration")
+        self.audit("session_moved", "goes on at {place}", place=self.line.console.console.place)
+        self.warn(text, until_typing=certain)
+
     def company_changed(self) -> None:
         """Tells the viewer of an open console who is on the line."""
         if self.viewer is None or self.flow is None:
@@ -173,6 +179,16 @@ class SessionCore:
         if self.recording is not None:
             self.recording.input(data)
 
+    def resized(self, columns: int, rows: int) -> None:
+        """The writer's terminal has this size, and so has a shell's."""
+        if self.line.writer is self and self.line.resize(columns, rows):
+            self.note_size()
+
+    def note_size(self) -> None:
+        """The terminal's size, for the recording."""
+        if self.recording is not None and self.line.size is not None:
+            self.recording.resize(*self.line.size)
+
     def tell_pasted(self, gone: int, dropped: int | None) -> None:
         """Where an announced paste is, to its page."""
         if self.viewer is not None:
@@ -204,6 +220,7 @@ class SessionCore:
             self.recording = self.recorder.start(
                 self.session_id, self.token, console.instance, console.console, self
             )
+            self.note_size()
 
     def mark(self, text: str) -> None:
         """Something that happened, for the recording."""
@@ -249,7 +266,8 @@ class SessionCore:
             role="writer" if self.writes else "observer",
             token_id=self.token.token_id,
             instance_uuid=self.token.instance_uuid,
-            index=self.token.index,
+            index=self.line.key.index,
+            console_type=self.line.key.console_type,
             user_id=self.token.user_id,
             project_id=self.token.project_id,
             **self.facts,

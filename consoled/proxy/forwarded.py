@@ -64,3 +64,13 @@ class TrustedProxies:
         if forwarded_host and self.trusts(peer):
             return forwarded_host[-1].split(",")[-1].strip()
         return host
+
+    def secure(self, peer: str, secure: bool, forwarded_proto: Sequence[str]) -> bool:
+        """Whether the client asked over TLS.
+
+        :param secure: whether the connection to us is.
+        :param forwarded_proto: the X-Forwarded-Proto values.
+        """
+        if forwarded_proto and self.trusts(peer):
+            return forwarded_proto[-1].split(",")[-1].strip().lower() == "https"
+        return secure

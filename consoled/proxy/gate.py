@@ -46,6 +46,12 @@ class Valve:
             if not self._reasons:
                 self.source.resumeProducing()
 
+    def turn_to(self, source: Source) -> None:
+        """Another source in the place of one that is gone."""
+        self.source = source
+        if self._reasons:
+            source.pauseProducing()
+
     def pauseProducing(self) -> None:
         """The viewer's gate is closed."""
         self.hold("viewer")
@@ -163,6 +169,10 @@ class InputThrottle:
         self._source = source
         if self._reasons and source is not None:
             source.pauseProducing()
+
+    def holds(self, reason: str) -> bool:
+        """Whether that is one of the reasons."""
+        return reason in self._reasons
 
     def hold(self, reason: str) -> None:
         """One more reason to stop."""

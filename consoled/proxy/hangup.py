@@ -11,6 +11,7 @@ from consoled.errors import BackendUnreachable, ConsoledError, InstanceNotRunnin
 from consoled.interfaces import Driver
 
 NORMAL = 1000
+PORT_CLOSED = "The console's port closed the connection."
 DRIVER_PATIENCE = 3.0
 SECOND_LOOK = 0.5
 """Seconds after which the driver is asked again: QEMU's socket closes a little
@@ -18,11 +19,12 @@ before libvirt knows that the domain stopped."""
 
 
 async def why_hung_up(
-    driver: Driver, instance_uuid: str, clock: Any, fault: str = ""
+    driver: Driver, instance_uuid: str, clock: Any, fault: str = "", ended: str = PORT_CLOSED
 ) -> tuple[int, str]:
     """``(close code, reason)`` for a session whose console hung up.
 
     :param fault: what its transport says of that, for an instance that still runs.
+    :param ended: what is said where nothing is wrong with either.
     """
     for wait in (0.0, SECOND_LOOK):
         if wait:
@@ -37,4 +39,4 @@ async def why_hung_up(
             return InstanceNotRunning.close_code, f"{instance.name} has stopped."
     if fault:
         return BackendUnreachable.close_code, fault
-    return NORMAL, "The console's port closed the connection."
+    return NORMAL, ended

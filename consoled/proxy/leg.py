@@ -27,6 +27,9 @@ READ_SIZE = 96 * 1024
 one message of input (64 KiB) on top of what may wait (12 KiB, ``inlet.py``) and the scrollback
 (80 KiB) are what a line holds when everybody stalls: less than the 256 KiB of a session."""
 
+TCP, SSH = "tcp", "ssh"
+"""What carries a console's bytes, in the figures."""
+
 SEND_BUFFER = 8 * 1024
 """Bytes that the kernel keeps for a guest that does not read, or twice that. Left alone it takes
 4 MB: a paste would be gone there long before the guest has it, and could not be cancelled."""
@@ -36,13 +39,19 @@ class Leg(Protocol):
     """The TCP connection to the console: bytes in, bytes out, nothing else.
 
     :ivar fault: why the connection was lost, where its transport says so; else empty.
+    :ivar ending: what a shell's end is in words.
+    :ivar carrier: what carries the bytes, for the figures: as the transport says, else ``tcp``.
     """
 
     def __init__(self) -> None:
-        self._on_data: Callable[[bytes], None] = lambda data: None
+        # What came with the answer to CONNECT, over a transport that does not take it back.
+        self._early: list[bytes] = []
+        self._on_data: Callable[[bytes], None] = self._early.append
         self._on_lost: Callable[[], None] = lambda: None
         self.lost: Deferred[None] = Deferred()
         self.fault = ""
+        self.ending = "The shell has ended."
+        self.carrier = TCP
 
     def connectionMade(self) -> None:
         """Keystrokes go at once; a dead peer is noticed by keepalive."""
@@ -50,6 +59,7 @@ class Leg(Protocol):
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
         tcp: Any = transport.transport if isinstance(transport, TLSMemoryBIOProtocol) else transport
+        self.carrier = getattr(tcp, "carrier", self.carrier)
         tcp.bufferSize = READ_SIZE
         if isinstance(tcp, Connection):
             tcp.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
@@ -66,13 +76,25 @@ class Leg(Protocol):
 
         :param throttle: told to pause while the guest does not read its input.
         """
-        self._on_data, self._on_lost = on_data, on_lost
+        self._tell(on_data, on_lost)
         transport: Any = self.transport
         if isinstance(transport, Connection) and not transport.TLS:
             # What the endpoints have put in between has done its work.
             transport.protocol = self
         transport.registerProducer(throttle, True)
         transport.resumeProducing()
+
+    def attend(self, on_data: Callable[[bytes], None], on_lost: Callable[[], None]) -> None:
+        """Hears the guest before its console is on a line."""
+        self._tell(on_data, on_lost)
+        transport: Any = self.transport
+        transport.resumeProducing()
+
+    def _tell(self, on_data: Callable[[bytes], None], on_lost: Callable[[], None]) -> None:
+        self._on_data, self._on_lost = on_data, on_lost
+        early, self._early = self._early, []
+        for data in early:
+            on_data(data)
 
     def write(self, data: bytes) -> None:
         """Input, to the guest."""
@@ -86,8 +108,16 @@ class Leg(Protocol):
         """The socket is closed, by whichever side."""
         if reason is not None and reason.check(BackendUnreachable):
             self.fault = str(reason.value)
+        status = getattr(self.transport, "exit_status", None)
+        if status:
+            self.ending = f"The shell has ended with status {status}."
         self.lost.callback(None)
         self._on_lost()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """A shell's terminal has this size."""
+        transport: Any = self.transport
+        transport.resize(columns, rows)
 
     def close(self, clock: IReactorTime) -> Deferred[None]:
         """Closes the socket; fires when it is closed. Nothing is heard of it any more.

@@ -16,15 +16,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from consoled.errors import ConsoleBusy
 from consoled.interfaces import Driver
 from consoled.leasing.values import ConsoleKey, Holder, Watcher
-from consoled.model import ConsoleAuthToken
+from consoled.model import SHELL, ConsoleAuthToken
 from consoled.proxy.gate import InputThrottle, Valve
-from consoled.proxy.hangup import why_hung_up
 from consoled.proxy.leg import OpenConsole
 from consoled.proxy.opening import Opener
 from consoled.proxy.ring import Ring
 from consoled.proxy.sharing import PORTION, REST, Sharing
+from consoled.proxy.switching import Switch
 
 log = Logger()
 
@@ -67,6 +68,13 @@ class Member(Protocol):
     def ended(self, code: int, reason: str) -> None:
         """The line is over for it."""
 
+    def moved(self, text: str, *, certain: bool) -> None:
+        """The guest goes on at another compute host, and so does the line.
+
+        :param text: for the person.
+        :param certain: whether all that was typed has reached the guest.
+        """
+
     def company_changed(self) -> None:
         """Somebody has come or gone."""
 
@@ -78,6 +86,10 @@ class Account:
     session_id: str
     holder: Holder
     lingers: bool
+
+
+def _nowhere(_line: Line) -> bool:
+    return False
 
 
 @define(eq=False)
@@ -98,6 +110,11 @@ class Line:
     :ivar valve: holds the guest's output back; there from the opening on.
     :ivar asked: whether somebody has asked for the seat and waits.
     :ivar breaking: whether a BREAK is on its way to the guest.
+    :ivar switch: finds the guest again where it goes on at another compute host.
+    :ivar size: columns and rows of a shell's terminal, once they are known.
+    :ivar force: whether it takes the console from somebody whom the cell knows nothing of.
+    :ivar elsewhere: where there are several of the kind, as of shells: gives the line the key
+        of the next one, as this one is taken; False where there are no more.
     """
 
     key: ConsoleKey
@@ -106,6 +123,8 @@ class Line:
     driver: Driver
     clock: IReactorTime
     sharing: Sharing
+    elsewhere: Callable[[Line], bool] = field(default=_nowhere)
+    force: bool = False
     ring: Ring = field(factory=lambda: Ring(SCROLLBACK), init=False)
     throttle: InputThrottle = field(factory=InputThrottle, init=False)
     members: list[Member] = field(factory=list, init=False)
@@ -116,12 +135,14 @@ class Line:
     after: Deferred[None] | None = field(default=None, init=False)
     asked: bool = field(default=False, init=False)
     breaking: bool = field(default=False, init=False)
+    size: tuple[int, int] | None = field(default=None, init=False)
     valve: Valve = field(init=False)
     _portion: int = field(default=0, init=False)
     _console: OpenConsole | None = field(default=None, init=False)
     _opening: Deferred[OpenConsole] | None = field(default=None, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
     _closing: bool = field(default=False, init=False)
+    switch: Switch = field(init=False)
     _told: Account | None = field(default=None, init=False)
     _watchers: tuple[Watcher, ...] = field(default=(), init=False)
 
@@ -130,6 +151,15 @@ class Line:
         """What it consists of; asked of an open line only."""
         assert self._console is not None
         return self._console
+
+    @switch.default
+    def _own_switch(self) -> Switch:
+        return Switch(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a console, and it is not about to close."""
+        return self._console is not None and not self._closing
 
     def join(self, member: Member) -> None:
         """One more session."""
@@ -178,14 +208,34 @@ class Line:
     async def _open(self, first: Member) -> OpenConsole:
         if self.after is not None:
             await _end_of(self.after)
-        return await self.opener.open(self.token, first.session_id, first.holder, first.admit)
+        while True:
+            try:
+                return await self.opener.open(
+                    self.token, first.session_id, first.holder, first.admit, force=self.force
+                )
+            except ConsoleBusy:
+                if not self.elsewhere(self):
+                    raise
 
     def write(self, data: bytes) -> None:
         """The writer's input, to the guest."""
         console = self.console
-        if console.lease.valid and not self._closing:
+        if console.lease.valid and not self._closing and not self.switch.moving:
             console.leg.write(data)
+            self.switch.note_typed()
             self.sharing.typed(self)
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """A shell's terminal has this size from now on; a serial port has none.
+
+        :returns: whether that is news.
+        """
+        if self.key.console_type != SHELL or self.size == (columns, rows):
+            return False
+        self.size = (columns, rows)
+        if self._console is not None and not self._closing:
+            self._console.leg.resize(columns, rows)
+        return True
 
     def close(self) -> Deferred[None]:
         """Closes the socket, then gives the lease back; fires after both."""
@@ -194,7 +244,7 @@ class Line:
         self.over = self._closing = True
         opening = self._opening
         if self._console is not None:
-            self._console.close(self.clock).addBoth(self._end)
+            self._close(self._console).addBoth(self._end)
         elif opening is None or opening.called:
             self._end()
         else:
@@ -202,6 +252,10 @@ class Line:
             opening.addBoth(self._end)
             opening.cancel()
         return self.gone
+
+    def _close(self, console: OpenConsole) -> Deferred[None]:
+        """The lease goes last: while a socket is open to the guest, nobody else dials it."""
+        return self.switch.close().addCallback(lambda _: console.close(self.clock))
 
     def end_all(self, code: int, reason: str) -> None:
         """Ends every session on the line, and so the line."""
@@ -229,10 +283,26 @@ class Line:
         self.unproven = console.unproven
         source: Any = console.leg.transport
         self.valve = Valve(source)
-        console.leg.start(self._printed, self._lost, self.throttle)
+        if self.size is not None:
+            console.leg.resize(*self.size)
+        console.leg.start(self._printed, self.switch.lost, self.throttle)
         self._account()
         self._tell(lambda waiting: waiting.callback(None))
         return None
+
+    def go_on(self, console: OpenConsole, kept: bytes) -> None:
+        """The same line, with another backend leg: its guest is on another host.
+
+        :param kept: what the guest has said there so far.
+        """
+        self._console = console
+        # What the old leg's buffer held is of the past with it.
+        self.throttle.free("console")
+        console.leg.start(self._printed, self.switch.lost, self.throttle)
+        source: Any = console.leg.transport
+        self.valve.turn_to(source)
+        if kept:
+            self._printed(kept)
 
     def _refused(self, failure: Failure) -> None:
         self.over = True
@@ -262,14 +332,6 @@ class Line:
         if self.sharing.others_type(self):
             self.valve.hold("turn")
             self.clock.callLater(REST, self.valve.free, "turn")
-
-    def _lost(self) -> None:
-        # It ends for certain: nobody comes to it while the reason is looked for.
-        self.over = True
-        uuid = self.key.instance_uuid
-        fault = self.console.leg.fault
-        why = Deferred.fromCoroutine(why_hung_up(self.driver, uuid, self.clock, fault))
-        why.addCallback(lambda code_and_reason: self.end_all(*code_and_reason))
 
     def _account(self) -> None:
         """Tells the cell who has the line, where that has changed."""

@@ -48,6 +48,11 @@ def belongs(token: ConsoleAuthToken, user_id: str | None, project_id: str | None
     return (token.user_id, token.project_id) == (user_id, project_id)
 
 
+def held_outside(token: ConsoleAuthToken, text: str) -> Busy:
+    """What somebody with that token is told of a holder whom the cell knows nothing of."""
+    return Busy(text, None, None, force=FORCE in token.rights)
+
+
 def busy(
     token: ConsoleAuthToken,
     *,

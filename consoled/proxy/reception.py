@@ -5,6 +5,7 @@
 * A writer, and nobody in the writer's seat: that one.
 * A writer's session that waits for its viewer: the same user takes it up as it is; for
   anybody else it ends, and what it has shown is not shown to them.
+* A shell: one of their own, which nobody else meets; its token finds it again.
 * A writer's session with a viewer: busy. The same user may take it over; others may ask for
   the seat and get it after :data:`GRACE` seconds, or at once, as policy lets them.
 """
@@ -15,14 +16,14 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from consoled.errors import ConsoledError, Unavailable
 from consoled.interfaces import BreakControl, Driver, TokenAuthority
 from consoled.leasing.values import ConsoleKey
-from consoled.model import ConsoleAuthToken
+from consoled.model import SHELL, ConsoleAuthToken
 from consoled.proxy.book import SessionBook
 from consoled.proxy.core import SessionCore
 from consoled.proxy.limits import SessionLimits
@@ -34,12 +35,16 @@ from consoled.proxy.session import begin_session
 from consoled.proxy.sharing import Sharing
 from consoled.proxy.viewing import Comeback, SessionInputs, Viewer
 from consoled.recording.recorder import NoRecorder, SessionRecorder
+from consoled.shells import MOST
 
 log = Logger()
 
 ENDED = 1000
 BUSY = 4409
 YIELDED = 4410
+ALL_TAKEN = (
+    f"This instance has {MOST} shells open, as many as there may be. Try again when one has ended."
+)
 GRACE = 10.0
 """Seconds from a request for the writer's seat to the change."""
 
@@ -121,7 +126,7 @@ class Reception:
         if self._resumed(arrival) is not None:
             return True
         token = arrival.token
-        return token is not None and self.sessions.line(console_key(token)) is not None
+        return token is not None and self._known(token) is not None
 
     def access_url(self, arrival: Arrival) -> str | None:
         """The URL that the viewer's right was handed out with; None where it has no right."""
@@ -150,7 +155,7 @@ class Reception:
         token = arrival.outcome
         line = self._line(token)
         if line is None:
-            return self._begin(viewer, token, arrival, self._new_line(token))
+            return self._begin_anew(viewer, token, arrival)
         if token.observes or line.writer is None:
             return self._begin(viewer, token, arrival, line)
         own = self._own(token, arrival)
@@ -255,8 +260,14 @@ class Reception:
         return holder if arrival.takeover or not holder.present else None
 
     def _line(self, token: ConsoleAuthToken) -> Line | None:
-        line = self.sessions.line(console_key(token))
+        line = self._known(token)
         return None if line is None or line.over else line
+
+    def _known(self, token: ConsoleAuthToken) -> Line | None:
+        """The line of the token's console; a shell is nobody's but who opened it."""
+        if token.console_type == SHELL:
+            return self.sessions.shell(token.token_hash)
+        return self.sessions.line(console_key(token))
 
     def _writer(self, line: Line) -> SessionCore:
         assert isinstance(line.writer, SessionCore)
@@ -273,6 +284,28 @@ class Reception:
         since = arrival.since if token is None else None
         core.inputs.returned(Comeback(viewer, since, token))
         return core.inputs
+
+    def _begin_anew(
+        self, viewer: Viewer, token: ConsoleAuthToken, arrival: Arrival
+    ) -> SessionInputs | Farewell:
+        """A session on a new line: the console's, or that of a shell of its own."""
+        if token.console_type != SHELL:
+            line = self._new_line(token)
+            line.force = arrival.force and FORCE in token.rights
+            return self._begin(viewer, token, arrival, line)
+        key = self.sessions.free_key(console_key(token))
+        if key is None:
+            error = Unavailable(ALL_TAKEN)
+            return self._farewell(error.close_code, str(error), arrival)
+        line = self._new_line(evolve(token, index=key.index))
+        line.elsewhere = self._move
+        return self._begin(viewer, token, arrival, line)
+
+    def _move(self, line: Line) -> bool:
+        """A shell whose key another replica has goes on under the next one."""
+        if not self.sessions.move(line):
+            raise Unavailable(ALL_TAKEN)
+        return True
 
     def _new_line(self, token: ConsoleAuthToken) -> Line:
         """A line that opens when the one before is gone."""
@@ -310,8 +343,9 @@ class Reception:
             spent=arrival.spent,
             facts=dict(arrival.facts),
             recorder=self.recorder,
-            breaks=self.breaks,
-            paste_rate=self.paste_rate,
+            # A shell has no port that takes a BREAK, and a network that slows a paste down.
+            breaks=None if token.console_type == SHELL else self.breaks,
+            paste_rate=0.0 if token.console_type == SHELL else self.paste_rate,
         )
         self.sessions.add(core)
         return begin_session(core, after)

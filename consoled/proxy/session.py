@@ -20,11 +20,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from consoled.errors import ConsoleBusy, ConsoledError
+from consoled.errors import ConsoleBusy, ConsoledError, HeldOutside
 from consoled.proxy.breaking import send_break
 from consoled.proxy.core import EARLY_INPUT, SLOW_VIEWER, TAKEN_OVER, SessionCore, name_of
 from consoled.proxy.limits import Stopwatch
-from consoled.proxy.presence import busy
+from consoled.proxy.presence import busy, held_outside
 from consoled.proxy.viewing import Comeback, SessionInputs
 
 log = Logger()
@@ -43,7 +43,8 @@ def _start(inputs: SessionInputs, core: SessionCore) -> None:
     assert core.viewer is not None
     viewer = core.viewer
     place = core.line.console.console.place
-    core.audit("session_opened", "opened {place}", place=place)
+    carrier = core.line.console.leg.carrier
+    core.audit("session_opened", "opened {place}", place=place, transport=carrier)
     core.stopwatch = Stopwatch(
         core.limits,
         core.clock,
@@ -70,7 +71,10 @@ def _wait(inputs: SessionInputs, core: SessionCore, data: bytes) -> None:
 @_opening.upon(SessionInputs.refused).to(_closed)
 def _refuse(inputs: SessionInputs, core: SessionCore, error: ConsoledError) -> None:
     core.entering = None
-    if isinstance(error, ConsoleBusy):
+    if isinstance(error, HeldOutside):
+        found = held_outside(core.token, str(error))
+        core.finish(error.close_code, found.text, found)
+    elif isinstance(error, ConsoleBusy):
         found = busy(
             core.token,
             user_id=error.user_id,
@@ -119,6 +123,12 @@ def _cancelled(inputs: SessionInputs, core: SessionCore) -> None:
 @_open.upon(SessionInputs.break_wanted).to(_open)
 def _break_wanted(inputs: SessionInputs, core: SessionCore, key: str | None) -> None:
     send_break(core, key)
+
+
+@_opening.upon(SessionInputs.resized).to(_opening)
+@_open.upon(SessionInputs.resized).to(_open)
+def _resized(inputs: SessionInputs, core: SessionCore, columns: int, rows: int) -> None:
+    core.resized(columns, rows)
 
 
 @_open.upon(SessionInputs.asked).to(_open)
@@ -224,6 +234,7 @@ for _state, _event in (
     (_opening, SessionInputs.stalled),
     (_away, SessionInputs.printed),
     (_away, SessionInputs.break_wanted),
+    (_away, SessionInputs.resized),
     (_away, SessionInputs.asked),
     (_away, SessionInputs.handed_over),
     (_away, SessionInputs.typed),
@@ -242,6 +253,7 @@ for _state, _event in (
     (_closed, SessionInputs.cancelled),
     (_closed, SessionInputs.opened),
     (_closed, SessionInputs.break_wanted),
+    (_closed, SessionInputs.resized),
     (_closed, SessionInputs.asked),
     (_closed, SessionInputs.handed_over),
     (_closed, SessionInputs.refused),

@@ -17,9 +17,14 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
+from consoled.model import PTY, SERIAL, TCP
+
 CONSOLED_V1 = "consoled.v1"
 BINARY = "binary"
 BASE64 = "base64"
+
+LONGEST_SIDE = 2000
+"""Columns or rows of the largest terminal that is believed."""
 
 _BY_PREFERENCE = (CONSOLED_V1, BINARY, BASE64)
 
@@ -73,7 +78,29 @@ class BreakWanted:
     sysrq: str | None
 
 
-Message = bytes | Acknowledged | Confirmed | HandedOver | Pasting | Cancelled | BreakWanted | None
+@frozen
+class Resized:
+    """The page's terminal has this size.
+
+    :ivar columns: characters in a row.
+    :ivar rows: lines.
+    """
+
+    columns: int
+    rows: int
+
+
+Message = (
+    bytes
+    | Acknowledged
+    | Confirmed
+    | HandedOver
+    | Pasting
+    | Cancelled
+    | BreakWanted
+    | Resized
+    | None
+)
 """What a frame of the client is: input, a control message, or nothing to us."""
 
 
@@ -168,6 +195,8 @@ def _meaning(message: dict[str, Any]) -> Message:
         return Pasting(_count(message, "A paste"))
     if message["type"] == "break":
         return BreakWanted(_sysrq(message))
+    if message["type"] == "resize":
+        return Resized(_side(message, "columns"), _side(message, "rows"))
     return _BARE.get(message["type"])
 
 
@@ -176,6 +205,15 @@ def _count(message: dict[str, Any], what: str) -> int:
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise BadMessage(f"{what} needs its bytes, a whole number.")
     return count
+
+
+def _side(message: dict[str, Any], name: str) -> int:
+    side = message.get(name)
+    if not isinstance(side, int) or isinstance(side, bool) or not 1 <= side <= LONGEST_SIDE:
+        raise BadMessage(
+            f"A resize needs its columns and rows, whole numbers from 1 to {LONGEST_SIDE}."
+        )
+    return side
 
 
 def _sysrq(message: dict[str, Any]) -> str | None:
@@ -219,6 +257,8 @@ def hello(
     resume: str,
     instance: Mapping[str, str],
     index: int,
+    console_type: str = SERIAL,
+    kind: str = TCP,
     role: str,
     offset: int,
     lost: int,
@@ -230,6 +270,8 @@ def hello(
 ) -> bytes:
     """The first control message of ``consoled.v1``: the guest's port is connected.
 
+    :param console_type: said where it is not a serial port.
+    :param kind: how the console is reached; said where it is a pty.
     :param role: ``writer`` or ``observer``.
     :param resume: the key by which this viewer comes back to its session.
     :param offset: the line's count of output bytes before the next one.
@@ -241,6 +283,10 @@ def hello(
     :param linger: seconds that a page may wait for an instance that stopped.
     """
     more: dict[str, object] = {}
+    if console_type != SERIAL:
+        more["console_type"] = console_type
+    if kind == PTY:
+        more["kind"] = kind
     if lost:
         more["lost"] = lost
     if replay:

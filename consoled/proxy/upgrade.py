@@ -74,9 +74,12 @@ def wants_upgrade(request: Any) -> bool:
     return "websocket" in [part.strip().lower() for part in _text(upgrade).split(",")]
 
 
-def parse_handshake(request: Any) -> Handshake:
+def parse_handshake(
+    request: Any, choose: Callable[[list[str]], str | None] = subprotocol.choose
+) -> Handshake:
     """The handshake of a request that asks for a WebSocket (RFC 6455, section 4.2.1).
 
+    :param choose: the subprotocol to speak, of those offered; ValueError where there is none.
     :raises BadHandshake: what is wrong with it.
     """
     connection = _text(request.getHeader(b"connection") or "").lower().split(",")
@@ -97,7 +100,7 @@ def parse_handshake(request: Any) -> Handshake:
         raise BadHandshake(400, "Sec-WebSocket-Key must be 16 bytes in base64.")
     try:
         offered = request.requestHeaders.getRawHeaders(b"sec-websocket-protocol") or []
-        chosen = subprotocol.choose(_text(b",".join(offered)).split(","))
+        chosen = choose(_text(b",".join(offered)).split(","))
     except ValueError as error:
         raise BadHandshake(400, f"Sec-WebSocket-Protocol: {error}.") from None
     return Handshake(key, chosen)

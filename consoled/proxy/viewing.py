@@ -126,6 +126,9 @@ class SessionInputs(Protocol):
     def break_wanted(self, key: str | None) -> None:
         """The person wants to send a BREAK, or a SysRq with that key."""
 
+    def resized(self, columns: int, rows: int) -> None:
+        """The viewer's terminal has this size."""
+
     def asked(self, user: str | None, seconds: float) -> None:
         """Somebody asks for the console, or does not ask any more."""
 

@@ -21,6 +21,7 @@ from consoled.recording.replays import PAGE as REPLAY_PAGE
 from consoled.recording.replays import ReplayLinks
 from consoled.replicas.hops import PATH as HOPS
 from consoled.replicas.hops import TICKET
+from consoled.replicas.lending import Lender
 
 log = Logger()
 
@@ -129,6 +130,7 @@ class ProxyResource(Resource):
     :param public: what is served there.
     :param upgrades: takes the WebSockets.
     :param replays: opens recordings for their page; None has none.
+    :param lender: gives recordings to other replicas; None gives none.
     """
 
     isLeaf = True
@@ -139,11 +141,13 @@ class ProxyResource(Resource):
         public: Public,
         upgrades: Upgrades,
         replays: ReplayLinks | None = None,
+        lender: Lender | None = None,
     ) -> None:
         super().__init__()
         self._layout = layout
         self._public = public
         self._upgrades = upgrades
+        self._lender = lender
         self._replays = None if replays is None else ReplayContent(replays, self._word)
 
     def render(self, request: IRequest) -> Any:
@@ -153,9 +157,8 @@ class ProxyResource(Resource):
     def _respond(self, request: Any) -> Any:
         for name, value in self._public.headers.items():
             request.setHeader(name, value)
-        if request.path == HOPS and request.requestHeaders.hasHeader(TICKET):
-            # Another replica, by the address that its operator gave us.
-            self._upgrades.take_hop(request)
+        if self._is_from_replica(request):
+            # By the address that its operator gave us.
             return NOT_DONE_YET
         host = self._upgrades.asked_host(request)
         refusal = self._upgrades.rules.host_refusal(host)
@@ -171,6 +174,17 @@ class ProxyResource(Resource):
                 return NOT_DONE_YET
             return self._say(request, 404, "There is no console here.")
         return self._serve(request, segments)
+
+    def _is_from_replica(self, request: Any) -> bool:
+        """Whether another replica of the cell asks for something; then it is answered."""
+        if request.path == HOPS and request.requestHeaders.hasHeader(TICKET):
+            self._upgrades.take_hop(request)
+            return True
+        if self._lender is not None and self._lender.is_asked(request):
+            self._log_when_done(request)
+            self._lender.take(request)
+            return True
+        return False
 
     def _serve(self, request: Any, segments: tuple[str, ...]) -> Any:
         if request.method not in (b"GET", b"HEAD"):

@@ -36,6 +36,7 @@ from consoled.proxy.subprotocol import (
     Confirmed,
     HandedOver,
     Pasting,
+    Resized,
 )
 from consoled.proxy.viewing import Greeting, SessionInputs
 
@@ -218,6 +219,8 @@ class ConsoleSocket(WebSocketServerProtocol):
             self._session.pasting(message.count)
         elif isinstance(message, Cancelled):
             self._session.cancelled()
+        elif isinstance(message, Resized):
+            self._session.resized(message.columns, message.rows)
         elif message:
             self._session.typed(message)
 
@@ -290,6 +293,8 @@ class ConsoleSocket(WebSocketServerProtocol):
                 resume=greeting.resume.clear,
                 instance={"uuid": instance.uuid, "name": instance.name},
                 index=console.index,
+                console_type=console.type,
+                kind=console.kind,
                 role=role,
                 offset=greeting.offset,
                 lost=greeting.lost,

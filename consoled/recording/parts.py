@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
 
 from consoled.interfaces import Database, Policy
+from consoled.recording.files import Elsewhere, RecordingFiles
 from consoled.recording.folder import RecordingFolder
 from consoled.recording.keeper import RecordingKeeper
 from consoled.recording.keyfile import read_key
@@ -43,12 +44,15 @@ class RecordingParts:
         database: Database,
         policy: Policy,
         key: bytes | None,
+        *,
+        borrow: Callable[[RecordingFiles], Elsewhere] | None = None,
     ) -> RecordingParts:
         """All of them; nothing is started, and no folder made.
 
         Recordings of other times are listed and kept also where none are made any more.
 
         :param key: as of :func:`recording_key`.
+        :param borrow: makes what asks other hosts for files.
         """
         group = settings.recording
         folder = RecordingFolder(settings.default.state_path / "recordings")
@@ -74,7 +78,8 @@ class RecordingParts:
             )
             parts.append(Part(writer.start, active.stop))
             recorder = active
-        store = RecordingStore(database, policy, folder, worker, host)
+        elsewhere = None if borrow is None else borrow(RecordingFiles(folder, worker))
+        store = RecordingStore(database, policy, folder, worker, host, elsewhere)
         console, tokens = settings.serial_console, settings.consoleauth
         replays = ReplayLinks(
             database,

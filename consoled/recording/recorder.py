@@ -130,6 +130,7 @@ class Recorder:
             console_index=console.index,
             host=self.host[:255],
             started=int(self.wall()),
+            console_type=console.type,
         )
         begun = self._note("begun", rows.begin, facts)
 

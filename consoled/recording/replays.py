@@ -7,7 +7,6 @@ its own kind: it opens no console, and a console's token plays no recording.
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -23,7 +22,8 @@ from consoled.db.replays import Replay
 from consoled.errors import ConsoleDisabled, TokenInvalid
 from consoled.interfaces import Database
 from consoled.model import Caller, hash_token
-from consoled.recording.store import Content, RecordingStore
+from consoled.recording.files import Content
+from consoled.recording.store import RecordingStore
 from consoled.recording.values import RecordingRow
 
 log = Logger()
@@ -159,7 +159,7 @@ class OpenedReplay:
 
     def close(self) -> None:
         """Closes the file unread."""
-        self.store.worker.run(os.close, self.content.descriptor)
+        self.store.files.close(self.content)
 
 
 def _about(

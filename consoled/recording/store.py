@@ -6,7 +6,6 @@ outlives its instance.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from attrs import evolve, frozen
@@ -18,6 +17,7 @@ from consoled.db import recordings as rows
 from consoled.errors import Conflict, ConsoledError, Forbidden, NotFound
 from consoled.interfaces import Database, Policy, Worker
 from consoled.model import Caller
+from consoled.recording.files import Content, Elsewhere, RecordingFiles
 from consoled.recording.folder import RecordingFolder
 from consoled.recording.values import RecordingRow, is_session_id
 
@@ -27,23 +27,12 @@ ABSENT = "There is no such recording."
 
 
 @frozen
-class Content:
-    """A recording's file, open for reading.
-
-    :ivar descriptor: whoever gets it closes it.
-    :ivar size: its bytes now; it may grow while the session goes on.
-    """
-
-    descriptor: int
-    size: int
-
-
-@frozen
 class RecordingStore:
-    """The recordings of a cell, and the files of this host.
+    """The recordings of a cell, and their files.
 
     :ivar worker: where files are opened and deleted.
     :ivar host: this host's name, as the rows of its recordings have it.
+    :ivar elsewhere: the files of other hosts; None where they cannot be asked.
     """
 
     database: Database
@@ -51,6 +40,12 @@ class RecordingStore:
     folder: RecordingFolder
     worker: Worker
     host: str
+    elsewhere: Elsewhere | None = None
+
+    @property
+    def files(self) -> RecordingFiles:
+        """Those of this host."""
+        return RecordingFiles(self.folder, self.worker)
 
     def search(self, caller: Caller, wanted: rows.Wanted) -> Deferred[list[RecordingRow]]:
         """The recordings that the caller may see, the newest first.
@@ -77,7 +72,7 @@ class RecordingStore:
         """The file of one recording, for the caller.
 
         :param request_id: for the audit line.
-        :raises consoled.errors.Conflict: another host has it.
+        :raises consoled.errors.Conflict: another host has it, and does not answer.
         :raises consoled.errors.ConsoledError: as of :meth:`find`.
         """
         return Deferred.fromCoroutine(self._read(caller, session_id, request_id))
@@ -85,8 +80,9 @@ class RecordingStore:
     def open(self, row: RecordingRow) -> Deferred[Content]:
         """The file of one recording, for whoever has the right to it.
 
-        :raises consoled.errors.Conflict: another host has it.
+        :raises consoled.errors.Conflict: another host has it, and does not answer.
         :raises consoled.errors.NotFound: it was this host, and it is gone.
+        :raises consoled.errors.Unavailable: it could not be brought from there.
         """
         return Deferred.fromCoroutine(self._open(row))
 
@@ -94,7 +90,8 @@ class RecordingStore:
         """Deletes one recording, file and row.
 
         :param request_id: for the audit line.
-        :raises consoled.errors.Conflict: another host has it, or it is not over.
+        :raises consoled.errors.Conflict: another host has it and does not answer, or it is not
+            over.
         :raises consoled.errors.ConsoledError: as of :meth:`find`.
         """
         return Deferred.fromCoroutine(self._delete(caller, session_id, request_id))
@@ -137,23 +134,28 @@ class RecordingStore:
         return content
 
     async def _open(self, found: RecordingRow) -> Content:
+        session_id = found.facts.session_id
         try:
-            return await self.worker.run(self._open_now, found.facts.session_id)
+            return await self.files.open(session_id)
         except FileNotFoundError:
-            raise self._missing(found) from None
-
-    def _open_now(self, session_id: str) -> Content:
-        descriptor = self.folder.open(session_id)
-        return Content(descriptor, os.fstat(descriptor).st_size)
+            content = None
+        if self.elsewhere is not None:
+            content = await self.elsewhere.fetch(session_id)
+        if content is None:
+            raise self._missing(found)
+        return content
 
     async def _delete(self, caller: Caller, session_id: str, request_id: str) -> None:
         found = await self._find(caller, session_id, Rule.RECORDINGS_DELETE)
+        deleted: bool | None
         try:
-            deleted = await self.worker.run(self._delete_now, session_id)
+            deleted = await self.files.delete(session_id)
         except FileNotFoundError:
-            if found.facts.host != self.host:
-                raise self._missing(found) from None
-            deleted = True
+            deleted = None if self.elsewhere is None else await self.elsewhere.delete(session_id)
+            if deleted is None:
+                if found.facts.host != self.host:
+                    raise self._missing(found) from None
+                deleted = True
         if not deleted:
             raise Conflict(
                 "This recording is not over: its session goes on. Disconnect the session first."
@@ -161,17 +163,12 @@ class RecordingStore:
         await self.database.run(rows.forget, session_id)
         self._audit("recording_deleted", "is deleted by", found, caller, request_id)
 
-    def _delete_now(self, session_id: str) -> bool:
-        if self.folder.is_open(session_id):
-            return False
-        self.folder.delete(session_id)
-        return True
-
     def _missing(self, found: RecordingRow) -> ConsoledError:
         if found.facts.host == self.host:
             return NotFound("The file of this recording is gone.")
         return Conflict(
-            "The file of this recording is on another host. Ask the replica of consoled there."
+            "The file of this recording is on another host, whose replica of consoled does not "
+            "answer now. Try again, or ask there."
         )
 
     def _audit(

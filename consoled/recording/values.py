@@ -9,6 +9,8 @@ from typing import Any
 
 from attrs import asdict, frozen
 
+from consoled.model import SERIAL
+
 ABOUT = b"# consoled "
 """Begins the second line of a file: what it is about, so that a lost row can be made again."""
 
@@ -48,6 +50,7 @@ class Facts:
     console_index: int
     host: str
     started: int
+    console_type: str = SERIAL
 
     def line(self) -> bytes:
         """The facts as the second line of a file."""
@@ -71,6 +74,8 @@ class Facts:
             is_session_id(self.session_id)
             and all(isinstance(text, str) and len(text) <= 255 for text in needed)
             and len(self.instance_uuid) <= 36
+            and isinstance(self.console_type, str)
+            and len(self.console_type) <= 32
             and all(
                 text is None or (isinstance(text, str) and len(text) <= 255)
                 for text in (self.project_id, self.user_id)

@@ -24,7 +24,7 @@ from twisted.web.http_headers import Headers
 from consoled.errors import ConsoleBusy, Unavailable
 from consoled.interfaces import Leases
 from consoled.leasing.values import LeaseRow
-from consoled.model import ConsoleAuthToken
+from consoled.model import SHELL, ConsoleAuthToken
 from consoled.proxy.reception import Arrival
 from consoled.proxy.websocket import Handshake
 from consoled.replicas.ferry import Hop, OwnerSide, ViewerSide
@@ -70,7 +70,13 @@ class Hops:
         :raises consoled.errors.ConsoleBusy: it has no ``[proxy] replica_url``.
         :raises consoled.errors.Unavailable: the database is away.
         """
-        uuid, index = (None, 0) if token is None else (token.instance_uuid, token.index)
+        if token is None or token.console_type == SHELL:
+            # A shell is found by its session: a token for one gets another wherever it is shown.
+            uuid, index = None, 0
+            if session_id is None:
+                return succeed(None)
+        else:
+            uuid, index = token.instance_uuid, token.index
         return self.leases.elsewhere(uuid, index, session_id).addCallback(self._reachable)
 
     def _reachable(self, row: LeaseRow | None) -> LeaseRow | None:

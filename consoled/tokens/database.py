@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from consoled.db import tokens
 from consoled.db.grouping import Batch
 from consoled.db.registration import record_all
-from consoled.errors import Conflict, TokenInvalid
+from consoled.errors import TokenInvalid
 from consoled.interfaces import Database
 from consoled.model import (
     WRITER,
@@ -43,7 +43,7 @@ class _Order:
 
     instance: Instance
     console: Console
-    port: int
+    port: int | None
     caller: Caller
     access_url: str
     options: dict[str, str | int | bool]
@@ -100,15 +100,12 @@ class DatabaseAuthority:
 
         :param rights: words that are kept in the token's options.
         :param role: kept there as well, unless it is the writer's.
-        :raises consoled.errors.Conflict: the console has no port now.
         :raises consoled.errors.Unavailable: the database is away.
         """
-        port = console.port
-        if port is None:
-            return fail(Conflict(f"Console {console.index} of {instance.name} has no port now."))
         clear = secrets.token_urlsafe(TOKEN_BYTES)
         options = _options(rights, role, console)
-        order = _Order(instance, console, port, caller, access_url, options, hash_token(clear))
+        hashed = hash_token(clear)
+        order = _Order(instance, console, console.port, caller, access_url, options, hashed)
         stored = self.database.run(self._store, order)
         return stored.addCallback(lambda token: IssuedToken(clear, token))
 

@@ -24,7 +24,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from consoled.errors import Conflict, Unavailable
+from consoled.errors import Unavailable
 from consoled.interfaces import Driver, Worker
 from consoled.model import (
     WRITER,
@@ -37,7 +37,7 @@ from consoled.model import (
     hash_token,
 )
 from consoled.tokens.objects import TokenObject
-from consoled.tokens.places import PlaceBinder, invalid, no_role
+from consoled.tokens.places import PlaceBinder, invalid, no_place, no_role
 
 log = Logger()
 
@@ -87,14 +87,13 @@ class MemcachedAuthority:
     ) -> Deferred[IssuedToken]:
         """A new token for one console, as the old service kept it: without rights.
 
-        :raises consoled.errors.BadRequest: it is to watch with.
-        :raises consoled.errors.Conflict: the console has no port now.
+        :raises consoled.errors.BadRequest: it is to watch with, or the console has no TCP port.
         :raises consoled.errors.Unavailable: memcached did not keep it.
         """
         if role != WRITER:
             return fail(no_role("memcached"))
         if console.port is None:
-            return fail(Conflict(f"Console {console.index} of {instance.name} has no port now."))
+            return fail(no_place("memcached"))
         return self.worker.run(self._store, instance, console, access_url)
 
     def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:

@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from consoled.db import nova_tables
-from consoled.errors import Conflict
 from consoled.interfaces import Database, Driver
 from consoled.model import (
     WRITER,
@@ -28,7 +27,7 @@ from consoled.model import (
     hash_token,
 )
 from consoled.tokens.objects import TokenObject
-from consoled.tokens.places import PlaceBinder, invalid, no_role
+from consoled.tokens.places import PlaceBinder, invalid, no_place, no_role
 
 log = Logger()
 
@@ -61,15 +60,14 @@ class NovaAuthority:
     ) -> Deferred[IssuedToken]:
         """A new token for one console; nova has no room for who asked, nor for rights.
 
-        :raises consoled.errors.BadRequest: it is to watch with.
-        :raises consoled.errors.Conflict: the console has no port now.
+        :raises consoled.errors.BadRequest: it is to watch with, or the console has no TCP port.
         :raises consoled.errors.NotFound: nova does not have the instance in this cell.
         :raises consoled.errors.Unavailable: nova's database is away.
         """
         if role != WRITER:
             return fail(no_role("nova's database"))
         if console.port is None:
-            return fail(Conflict(f"Console {console.index} of {instance.name} has no port now."))
+            return fail(no_place("nova's database"))
         return Deferred.fromCoroutine(self._issue(instance, console, access_url))
 
     def validate(self, clear: str) -> Deferred[ConsoleAuthToken]:

@@ -37,6 +37,17 @@ def no_role(keeper: str) -> BadRequest:
     )
 
 
+def no_place(keeper: str) -> BadRequest:
+    """The answer to whoever asks for a token for a console without a TCP port.
+
+    :param keeper: where the tokens are.
+    """
+    return BadRequest(
+        f"This cell keeps its tokens in {keeper}, which has no room for a console without a TCP "
+        "port: give the instance a TCP serial port, or keep the tokens in the cell's own database."
+    )
+
+
 def console_at(found: TokenObject, instance: Instance) -> int:
     """The index of the console that the token names.
 

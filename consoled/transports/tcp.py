@@ -28,8 +28,10 @@ class TCPTransport:
         """
         if console.port is None:
             raise BackendUnreachable(f"Console {console.index} has no TCP port.")
-        kind = TCP6ClientEndpoint if ":" in console.host else TCP4ClientEndpoint
-        endpoint: IStreamClientEndpoint = kind(
-            self.reactor, console.host, console.port, timeout=self.timeout
-        )
+        return self.to(console.host, console.port)
+
+    def to(self, host: str, port: int) -> IStreamClientEndpoint:
+        """The TCP endpoint of a place."""
+        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+        endpoint: IStreamClientEndpoint = kind(self.reactor, host, port, timeout=self.timeout)
         return endpoint

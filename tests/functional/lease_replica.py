@@ -149,7 +149,7 @@ def main(url: str, *timings: str) -> None:
     reactor.seconds = time.monotonic  # as consoled.tap does
     commands = Commands(url, Timings(*map(float, timings)))
     StandardIO(commands)
-    reactor.addSystemEventTrigger("after", "shutdown", commands.worker.stop)
+    reactor.addSystemEventTrigger("before", "shutdown", commands.worker.stop)
     reactor.run(installSignalHandlers=False)
 
 

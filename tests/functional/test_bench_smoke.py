@@ -31,6 +31,14 @@ RELAY = {
     "opened_tls": {"consoled"},
     "issued": {"consoled"},
 }
+PORTS = {"ports_reconciled": {"consoled"}, "ports_allocated": {"consoled"}}
+SSH = {
+    name: {"consoled"}
+    for name in (
+        *("ssh_stream_keystroke", "ssh_keystroke", "ssh_l_keystroke", "ssh_bulk", "ssh_l_bulk"),
+        *("ssh_far", "ssh_l_far", "ssh_channels", "ssh_idle"),
+    )
+}
 OF_TOKENS = {
     "issued_{}_1x4",
     "checked_{}_1x4",
@@ -63,8 +71,10 @@ def _of(*beginnings: str) -> dict[str, set[str]]:
         (["tokens"], _of("issued_", "checked_"), "URLs issued, SQLite, a replica, 4 clients"),
         (["mixed"], _of("mixed_"), "reactor lag at that load, PostgreSQL, p99"),
         (["expiry"], _of("expiry_"), "check, p99 cleaned / idle, SQLite"),
+        (["ports"], PORTS, "port allocated, 99% of 10,000 used, p99"),
+        (["ssh"], SSH, "keystroke over a stream of the library, p99"),
     ],
-    ids=["relay", "tokens", "mixed", "expiry"],
+    ids=["relay", "tokens", "mixed", "expiry", "ports", "ssh"],
 )
 def test_quick_run_gives_every_figure(
     names: list[str], wanted: dict[str, set[str]], row: str, tmp_path: Path

@@ -104,7 +104,8 @@ def test_json_is_the_api_s(daemon: Daemon) -> None:
     assert json.loads(done.stdout) == daemon.request("GET", "/v1/servers").body["servers"]
     done = remote(daemon, MEMBER_KEY, "--format", "json", "server", "consoles", "web-1")
     assert json.loads(done.stdout) == [
-        {"index": i, "type": "serial", "state": "free", "in_use": False} for i in (0, 1)
+        {"index": i, "type": "serial", "kind": "tcp", "state": "free", "in_use": False}
+        for i in (0, 1)
     ]
 
 
@@ -124,8 +125,8 @@ def test_what_a_member_sees(daemon: Daemon, tmp_path: Path) -> None:
 def test_consoles(daemon: Daemon, console_port: int) -> None:
     """An administrator sees where the consoles listen; a server without any says so."""
     lines = local(daemon, "server", "consoles", "web-1").stdout.splitlines()
-    assert lines[0].split() == ["INDEX", "TYPE", "STATE", "HOST", "PORT"]
-    assert lines[1].split() == ["0", "serial", "free", "127.0.0.1", str(console_port)]
+    assert lines[0].split() == ["INDEX", "TYPE", "KIND", "STATE", "HOST", "PORT"]
+    assert lines[1].split() == ["0", "serial", "tcp", "free", "127.0.0.1", str(console_port)]
     bare = local(daemon, "server", "consoles", "bare")
     assert (bare.returncode, bare.stdout, bare.stderr) == (0, "", "This server has no consoles.\n")
 

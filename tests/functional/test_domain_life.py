@@ -306,6 +306,22 @@ def test_a_device_that_comes(daemon: Daemon, new_guest: Callable[..., Guest]) ->
         assert [one["port"] for one in consoles] == [*guest.serial_ports, port]
 
 
+def test_a_device_that_goes(daemon: Daemon, new_guest: Callable[..., Guest]) -> None:
+    """A serial port that is unplugged gives its TCP port back, and is a console no more."""
+    with new_guest("life-9") as guest:
+        guest.wait_for_shells()
+        [port] = free_ports(1)
+        device = SERIAL.format(port=port, index=2)
+        with domain(guest) as handle:
+            handle.attachDevice(device)
+            told(daemon, "ports_adopted", guest, str(port))
+            handle.detachDevice(device)
+        released = told(daemon, "port_released", guest, f"port {port} ")
+        assert "the domain's XML does not name it any more" in released["message"]
+        consoles = daemon.request("GET", f"/v1/servers/{guest.uuid}/consoles").body["consoles"]
+        assert [one["port"] for one in consoles] == list(guest.serial_ports)
+
+
 def test_an_undefined_guest_that_runs(daemon: Daemon, new_guest: Callable[..., Guest]) -> None:
     """It is there until it ends: the session goes on, and then everything goes."""
     with new_guest("life-6") as guest, session(daemon, guest) as client:

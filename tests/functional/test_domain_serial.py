@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -74,19 +72,6 @@ def bare(libvirtd: PrivateLibvirtd, image: Image, name: str, devices: str = "") 
         guest.remove()
 
 
-def consolectl(daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
-    """Runs it on the hypervisor: --config alone."""
-    return subprocess.run(
-        [sys.executable, "-m", "consoled.cli", "--config", daemon.config_file, *words],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
-    )
-
-
 def says(daemon: Daemon, uuid: str, index: int, command: str, answer: str) -> None:
     """A shell on that console, reached through consoled, answers a command so."""
     seen = b""
@@ -137,7 +122,7 @@ def test_a_running_guest_with_a_pty(
     with bare(libvirtd, guest_image, "bare-pty", PTY) as domain:
         domain.create()
         before, live = domain.XMLDesc(FLAGS), domain.XMLDesc(0)
-        done = consolectl(daemon, "domain", "enable-serial", "bare-pty", "--format", "json")
+        done = daemon.consolectl("domain", "enable-serial", "bare-pty", "--format", "json")
         assert done.returncode == 0, done.stderr
         assert "powered off" in done.stderr
         assert json.loads(done.stdout)["power_cycle"]
@@ -145,15 +130,13 @@ def test_a_running_guest_with_a_pty(
         domain.destroy()
         domain.create()
         says(daemon, domain.UUIDString(), 0, "echo $(tty) $((40+2))", "ttyS0 42")
-        again = consolectl(daemon, "domain", "enable-serial", "bare-pty")
+        again = daemon.consolectl("domain", "enable-serial", "bare-pty")
         assert again.stderr == "Nothing to change.\n"
-        done = consolectl(daemon, "domain", "disable-serial", "bare-pty")
+        done = daemon.consolectl("domain", "disable-serial", "bare-pty")
         assert done.returncode == 0, done.stderr
         assert domain.XMLDesc(FLAGS) == before
         # It still listens where it did, as it still runs.
-        assert (
-            consolectl(daemon, "domain", "enable-serial", "bare-pty", "--dry-run").returncode == 0
-        )
+        assert daemon.consolectl("domain", "enable-serial", "bare-pty", "--dry-run").returncode == 0
         says(daemon, domain.UUIDString(), 0, "echo still $((40+2))", "still 42")
 
 
@@ -162,11 +145,11 @@ def test_a_password_is_kept(daemon: Daemon, libvirtd: PrivateLibvirtd, guest_ima
     with bare(libvirtd, guest_image, "bare-vnc", GRAPHICS) as domain:
         before = domain.XMLDesc(FLAGS)
         assert "passwd='hunter2'" in before
-        done = consolectl(daemon, "domain", "enable-serial", "bare-vnc", "--ports", "4")
+        done = daemon.consolectl("domain", "enable-serial", "bare-vnc", "--ports", "4")
         assert done.returncode == 0, done.stderr
         assert "hunter2" not in done.stdout
         assert "passwd='hunter2'" in domain.XMLDesc(FLAGS)
-        assert consolectl(daemon, "domain", "disable-serial", "bare-vnc").returncode == 0
+        assert daemon.consolectl("domain", "disable-serial", "bare-vnc").returncode == 0
         assert domain.XMLDesc(FLAGS) == before
     assert "hunter2" not in daemon.log.read_text()
 
@@ -176,10 +159,10 @@ def test_a_domain_of_nova_s(daemon: Daemon, libvirtd: PrivateLibvirtd, guest_ima
     guest = Guest(libvirtd, guest_image, "bare-nova", serial_ports=(), project="demo")
     guest.define()
     try:
-        refused = consolectl(daemon, "domain", "enable-serial", guest.uuid)
+        refused = daemon.consolectl("domain", "enable-serial", guest.uuid)
         assert refused.returncode == 1
         assert "managed by nova" in refused.stderr
-        forced = consolectl(daemon, "domain", "enable-serial", guest.uuid, "--force")
+        forced = daemon.consolectl("domain", "enable-serial", guest.uuid, "--force")
         assert forced.returncode == 0, forced.stderr
         assert "managed by nova" in forced.stderr
     finally:
@@ -193,9 +176,32 @@ def test_a_port_of_somebody_s_own(
     guest = Guest(libvirtd, guest_image, "half", serial_ports=None)
     guest.serial_ports = guest.serial_ports[:1]
     with guest:
-        done = consolectl(
-            daemon, "domain", "enable-serial", "half", "--ports", "2", "--format", "json"
+        done = daemon.consolectl(
+            "domain", "enable-serial", "half", "--ports", "2", "--format", "json"
         )
         own, new = json.loads(done.stdout)["ports"]
         assert (own["port"], own["configured"]) == (guest.serial_ports[0], False)
         assert (new["port"] in PORTS, new["configured"]) == (True, True)
+
+
+def test_a_port_that_was_taken_meanwhile(
+    daemon: Daemon, libvirtd: PrivateLibvirtd, guest_image: Image
+) -> None:
+    """libvirt's own error at the start gives it the next port, once; it stays the guest's."""
+    with bare(libvirtd, guest_image, "late") as domain:
+        enabled = daemon.consolectl("domain", "enable-serial", "late", "--format", "json")
+        [before] = json.loads(enabled.stdout)["ports"]
+        with socket.create_server(("127.0.0.1", before["port"])):
+            done = daemon.consolectl("domain", "start", "late", "--format", "json")
+            assert done.returncode == 0, done.stderr
+            assert f"somebody else has port {before['port']}" in done.stderr
+            [now] = json.loads(done.stdout)["ports"]
+            assert now["moved_from"] == before["port"]
+            assert now["port"] in set(PORTS) - {before["port"]}
+            socket.create_connection(("127.0.0.1", now["port"])).close()
+        again = daemon.consolectl("domain", "start", "late")
+        assert "late runs already" in again.stderr
+        domain.destroy()
+        done = daemon.consolectl("domain", "start", "late", "--format", "json")
+        [later] = json.loads(done.stdout)["ports"]
+        assert (later["port"], later["moved_from"]) == (now["port"], None)

@@ -309,7 +309,7 @@ def test_d3_killed_after_commit_was_sent(tmp_path: Path, url: str, running: Priv
         with visit_when_free(daemon, fresh, (1013, 4409)) as other:
             assert other.open
         for guest in (one, two):
-            guest.accepted.get_nowait()
+            guest.accepted.get(timeout=20)
             assert guest.accepted.empty()
 
 

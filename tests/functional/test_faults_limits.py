@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import selectors
 import socket
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import pytest
 from fault_world import described, new_token, until, uuid_of
 from floods import (
     BINARY,
@@ -28,6 +30,7 @@ from floods import (
 from raw_http import PATIENCE, UPGRADE, dial, request
 
 from tools.lab.daemon import Config, Daemon, inventory, static_daemon
+from tools.lab.errors import LabError
 
 IDLE = 200
 ROUNDS = 6
@@ -171,8 +174,9 @@ def test_f7_no_descriptors(tmp_path: Path) -> None:
             "static": {"inventory": path},
             "proxy": {"linger": 0},
         }
-        twistd = limited_twistd(tmp_path, FEW)
-        daemon = stack.enter_context(Daemon(tmp_path, config, twistd=twistd))
+        daemon = stack.enter_context(Daemon(tmp_path, config))
+        # A start with a limit as low as that is refused.
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (FEW, FEW))
         tokens = [new_token(daemon, f"vm-{number}") for number in range(FEW)]
         first = stack.enter_context(viewer(daemon, tokens[0]))
         first.echoes(b"first")
@@ -194,6 +198,28 @@ def test_f7_no_descriptors(tmp_path: Path) -> None:
         # The accept loop has not spun on what it could not take, and the log says what to do.
         assert said < 20 * FEW
         assert "LimitNOFILE" in daemon.wait_for_event("out_of_descriptors")["message"]
+        assert figure(daemon, "connections_dropped_total") > 0
+
+
+@pytest.mark.parametrize(("sessions", "starts"), [(200, True), (201, False)])
+def test_too_few_descriptors(sessions: int, starts: bool, tmp_path: Path) -> None:
+    """A limit that max_sessions would run into is one line at the start, with what to change."""
+    (tmp_path / "inventory.yaml").write_text(inventory())
+    config: Config = {
+        "DEFAULT": {"driver": "static"},
+        "static": {"inventory": tmp_path / "inventory.yaml"},
+        "proxy": {"max_sessions": sessions},
+    }
+    daemon = Daemon(tmp_path, config, twistd=limited_twistd(tmp_path, 912))
+    if starts:
+        with daemon:
+            return
+    with pytest.raises(LabError) as caught:
+        daemon.start()
+    assert str(caught.value).splitlines()[-1] == (
+        "consoled: [proxy] max_sessions 201 needs 914 file descriptors, and this process may have "
+        "912: raise LimitNOFILE (ulimit -Hn), or set max_sessions to 200 or less"
+    )
 
 
 def is_open(stack: ExitStack, daemon: Daemon, token: str) -> bool:

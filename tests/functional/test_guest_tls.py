@@ -7,8 +7,6 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -148,27 +146,14 @@ def ending(daemon: Daemon, uuid: str, index: int) -> tuple[int, str]:
     return caught.value.rcvd.code, caught.value.rcvd.reason
 
 
-def consolectl(daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
-    """Runs it on the hypervisor: --config alone."""
-    return subprocess.run(
-        [sys.executable, "-m", "consoled.cli", "--config", daemon.config_file, *words],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
-    )
-
-
 def test_enable_serial_to_a_shell(world: World, guest_image: Image) -> None:
     """``consolectl domain enable-serial --tls``, a start, and a shell answers through consoled."""
     guest = Guest(world.libvirtd, guest_image, "bare-tls", serial_ports=())
     guest.define()
     connection = libvirt.open(world.libvirtd.uri)
     try:
-        done = consolectl(
-            world.daemon, "domain", "enable-serial", "bare-tls", "--tls", "--format", "json"
+        done = world.daemon.consolectl(
+            "domain", "enable-serial", "bare-tls", "--tls", "--format", "json"
         )
         assert done.returncode == 0, done.stderr
         [port] = json.loads(done.stdout)["ports"]

@@ -191,8 +191,10 @@ def test_h3_paths(world: World, path: str) -> None:
         assert "Refresh" not in answer.headers
         assert b"root:" not in answer.body
     answer = exchange(world.daemon.api_port, request(path, "127.0.0.1"))
-    assert answer.status in (400, 404)
+    # A query changes nothing: that one is the API's list of versions.
+    assert answer.status in ((200,) if path.startswith("/?") else (400, 404))
     assert "Location" not in answer.headers
+    assert b"evil" not in answer.body
 
 
 # H4
@@ -524,18 +526,18 @@ MALFORMED = {
     "bad method": b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n",
     "long method": b"A" * 5000 + b" / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     "bad escape": b"GET /%zz%%% HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n",
-    "odd Host": b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
-    "huge port": b"GET / HTTP/1.1\r\nHost: a:99999\r\nConnection: close\r\n\r\n",
+    "odd Host": b"GET /websockify HTTP/1.1\r\nHost: [::1\r\n\r\n",
+    "huge port": b"GET /websockify HTTP/1.1\r\nHost: a:99999\r\nConnection: close\r\n\r\n",
     "bad header": b"GET / HTTP/1.1\r\nHost: {host}\r\nno colon\r\n\r\n",
     "bad range": b"GET /serial.html HTTP/1.1\r\nHost: a\r\nRange: bytes=\xff-\r\n"
     b"Connection: close\r\n\r\n",
     "bad chunk": b"POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
     "bad chunk, no Host": b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
-    "bad cookie": b"GET / HTTP/1.1\r\nHost: {host}\r\nCookie: =;;=\xff; token\r\n"
+    "bad cookie": b"GET /websockify HTTP/1.1\r\nHost: {host}\r\nCookie: =;;=\xff; token\r\n"
     b"Connection: close\r\n\r\n",
     "bad JSON": b"POST /v1/x HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\n"
     b"Connection: close\r\n\r\n{\xff}",
-    "bad handshake": b"GET / HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
+    "bad handshake": b"GET /websockify HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
     b"Connection: close Upgrade\r\nSec-WebSocket-Key: \xff\r\nSec-WebSocket-Version: 13\r\n\r\n",
     "frames": b"\x82\x85\x00\x00\x00\x00hello\r\n\r\n",
 }

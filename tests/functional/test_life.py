@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from backends import backend, echo, silent
+from fault_world import until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -96,6 +97,34 @@ def test_in_the_background(tmp_path: Path) -> None:
 def _wait_readable(descriptor: int) -> None:
     assert select.select([descriptor], [], [], 30)[0], "the daemon did not end"
     os.close(descriptor)
+
+
+def test_a_second_signal_ends_what_hangs(tmp_path: Path) -> None:
+    """D7: what hangs keeps no daemon alive: SIGTERM once more ends it, and the log says so."""
+    with static_daemon(tmp_path, [instance(1)]) as daemon:
+        (tmp_path / "inventory.yaml").unlink()
+        # Whoever opens it to read waits for a writer, for ever.
+        os.mkfifo(tmp_path / "inventory.yaml")
+        os.kill(daemon.pid, signal.SIGHUP)
+        daemon.wait_for_event("reloaded")
+        ended = os.pidfd_open(daemon.pid)
+        os.kill(daemon.pid, signal.SIGTERM)
+        until(daemon, "it stops", lambda: is_closed(daemon.port))
+        os.kill(daemon.pid, signal.SIGTERM)
+        _wait_readable(ended)
+        assert daemon.stop() == 1
+        (forced,) = [event for event in daemon.events() if event["event"] == "stop_forced"]
+        assert forced["reason"] == "SIGTERM came a second time"
+        (tmp_path / "inventory.yaml").unlink()
+        (tmp_path / "inventory.yaml").write_text(inventory(instance(1)))
+        daemon.start()
+        assert daemon.request("GET", "/v1/servers").status == 200
+
+
+def is_closed(port: int) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_first_start_makes_an_admin_key(tmp_path: Path) -> None:

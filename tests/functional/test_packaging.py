@@ -18,33 +18,24 @@ CONSTRAINTS = ROOT / "requirements" / "test.txt"
 
 
 class Installed:
-    """An empty virtual environment, outside the checkout."""
+    """A virtual environment, outside the checkout."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
 
-    def install(self, what: Path, *, without_npm: bool = False) -> None:
-        """Installs a source folder or a wheel with its dependencies."""
-        environment = dict(os.environ)
+    def pip(self, *words: str | Path, path: str | None = None) -> None:
+        """Runs pip, with another PATH where one is given."""
+        environment = {**os.environ, "PIP_NO_COMPILE": "1"} | ({"PATH": path} if path else {})
         environment.pop("PYTHONPATH", None)
-        if without_npm:
-            environment["PATH"] = _tools_without({"npm", "npx", "node"}, self.folder / "tools")
-            assert shutil.which("npm", path=environment["PATH"]) is None
-        _run(
-            [self.folder / "bin" / "pip", "install", "--quiet", "-c", CONSTRAINTS, what],
-            cwd=self.folder,
-            env=environment,
-        )
+        _run([self.folder / "bin" / "pip", *words], cwd=self.folder, env=environment)
 
-    def check(self) -> None:
+    def check(self, place: Path) -> None:
         """twistd lists consoled, and a daemon of this environment serves its page."""
         twistd = self.folder / "bin" / "twistd"
         listed = _run([twistd, "--help"], cwd=self.folder)
         assert "consoled" in listed
         _run([self.folder / "bin" / "consolectl", "--version"], cwd=self.folder)
-        place = self.folder / "cell"
-        place.mkdir()
         (place / "inventory.yaml").write_text(inventory())
         config = {
             "DEFAULT": {"driver": "static"},
@@ -90,21 +81,30 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """An environment with nothing in it, for all the tests of this file in their order."""
+    return Installed(tmp_path_factory.mktemp("environment"))
+
+
 @pytest.mark.timeout(600)
-def test_from_source(source: Path, tmp_path: Path) -> None:
+def test_from_source(environment: Installed, source: Path, tmp_path: Path) -> None:
     """``pip install .`` builds the page with npm and gives a working daemon."""
-    environment = Installed(tmp_path / "environment")
-    environment.install(source)
-    environment.check()
+    environment.pip("install", "--quiet", "-c", CONSTRAINTS, source)
+    environment.check(tmp_path)
 
 
 @pytest.mark.timeout(600)
-def test_from_a_wheel(source: Path, tmp_path: Path) -> None:
-    """The built wheel needs no npm."""
+def test_from_a_wheel(environment: Installed, source: Path, tmp_path: Path) -> None:
+    """The built wheel needs no npm, and the dependencies that it names are all there are."""
     wheels = tmp_path / "wheels"
     pip = [sys.executable, "-m", "pip"]
     _run([*pip, "wheel", "--quiet", "--no-deps", "-w", wheels, source], cwd=tmp_path)
     (wheel,) = wheels.glob("consoled-*.whl")
-    environment = Installed(tmp_path / "environment")
-    environment.install(wheel, without_npm=True)
-    environment.check()
+    path = _tools_without({"npm", "npx", "node"}, tmp_path / "tools")
+    assert shutil.which("npm", path=path) is None
+    # Off line: what the source needed is enough for the wheel.
+    environment.pip("uninstall", "--quiet", "--yes", "consoled")
+    environment.pip("install", "--quiet", "--no-index", wheel, path=path)
+    environment.pip("check")
+    environment.check(tmp_path)

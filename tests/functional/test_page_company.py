@@ -8,7 +8,6 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +15,7 @@ from backends import Backend, Recorder, backend
 from chromium import ConsolePage, chromium, console_page
 from playwright.sync_api import expect
 
-from tools.lab.daemon import ADMIN_KEY, MEMBER_KEY, READER_KEY, Daemon, static_daemon
+from tools.lab.daemon import ADMIN_KEY, MEMBER_KEY, READER_KEY, Daemon, add_instance, static_daemon
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
@@ -67,19 +66,25 @@ class World:
         self._stack.close()
 
 
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon; each test brings an instance of its own."""
+    with static_daemon(tmp_path_factory.mktemp("consoled"), []) as running:
+        yield running
+
+
 @pytest.fixture
-def world(tmp_path: Path, browser: Browser) -> Iterator[World]:
-    """A world of its own for each test."""
+def world(daemon: Daemon, browser: Browser) -> Iterator[World]:
+    """An instance of its own for each test."""
     typed = Recorder()
     instance = {"uuid": str(uuid.uuid4()), "name": "web-1", "project_id": "demo", "host": "rack1"}
     with backend(typed) as guest:
-        entry = {**instance, "serial": [f"127.0.0.1:{guest.port}"]}
-        with static_daemon(tmp_path, [entry]) as daemon:
-            world = World(daemon, guest, typed, instance["uuid"], browser)
-            try:
-                yield world
-            finally:
-                world.close()
+        add_instance(daemon, {**instance, "serial": [f"127.0.0.1:{guest.port}"]})
+        world = World(daemon, guest, typed, instance["uuid"], browser)
+        try:
+            yield world
+        finally:
+            world.close()
 
 
 def company(page: ConsolePage) -> Locator:

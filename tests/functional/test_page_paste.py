@@ -16,7 +16,7 @@ from backends import Handler, Recorder, backend
 from chromium import ConsolePage, chromium, console_page
 from playwright.sync_api import expect
 
-from tools.lab.daemon import Daemon, static_daemon
+from tools.lab.daemon import Daemon, add_instance, static_daemon
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
@@ -62,6 +62,10 @@ class World:
         page.open(self.daemon.console_url(self._instance))
         page.expect_state(CONNECTED)
 
+    def end_session(self) -> None:
+        """Disconnects whoever is on the console."""
+        self.daemon.request("DELETE", f"/v1/servers/{self._instance}/sessions")
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -80,14 +84,27 @@ def page(browser: Browser) -> Iterator[ConsolePage]:
 
 
 @contextmanager
-def serving(folder: Path, guest: Handler, paste_rate: int | None = None) -> Iterator[World]:
-    """A daemon over that guest."""
+def guest_of(daemon: Daemon, guest: Handler) -> Iterator[World]:
+    """That guest, as an instance of a running daemon."""
     instance = {"uuid": str(uuid.uuid4()), "name": "web-1", "project_id": "demo", "host": "rack1"}
-    config = {} if paste_rate is None else {"proxy": {"paste_rate": paste_rate}}
     with backend(guest) as listening:
-        entry = {**instance, "serial": [f"127.0.0.1:{listening.port}"]}
-        with static_daemon(folder, [entry], config) as daemon:
-            yield World(daemon, instance["uuid"])
+        add_instance(daemon, {**instance, "serial": [f"127.0.0.1:{listening.port}"]})
+        yield World(daemon, instance["uuid"])
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with the default rate; each test brings an instance of its own."""
+    with static_daemon(tmp_path_factory.mktemp("consoled"), []) as running:
+        yield running
+
+
+@contextmanager
+def serving(folder: Path, guest: Handler, paste_rate: int) -> Iterator[World]:
+    """A daemon of that rate, over that guest."""
+    config = {"proxy": {"paste_rate": paste_rate}}
+    with static_daemon(folder, [], config) as daemon, guest_of(daemon, guest) as world:
+        yield world
 
 
 @pytest.fixture
@@ -97,9 +114,9 @@ def typed() -> Recorder:
 
 
 @pytest.fixture
-def world(tmp_path: Path, typed: Recorder) -> Iterator[World]:
+def world(daemon: Daemon, typed: Recorder) -> Iterator[World]:
     """A world whose guest reads everything, at the default rate."""
-    with serving(tmp_path, typed) as running:
+    with guest_of(daemon, typed) as running:
         yield running
 
 
@@ -178,10 +195,10 @@ def test_interrupt(world: World, typed: Recorder, page: ConsolePage) -> None:
     assert typed.until(b"!") == b"!"
 
 
-def test_bracketed(tmp_path: Path, page: ConsolePage) -> None:
+def test_bracketed(daemon: Daemon, page: ConsolePage) -> None:
     """A program that asked for it gets the brackets, also around a paste that was cancelled."""
     typed = Recorder(b"\x1b[?2004hready")
-    with serving(tmp_path, typed) as world:
+    with guest_of(daemon, typed) as world:
         world.open(page)
         page.expect_text("ready")
         paste(page, lines(2000))
@@ -224,8 +241,7 @@ def test_disconnected(world: World, page: ConsolePage) -> None:
     world.open(page)
     paste(page, lines())
     expect(bar(page)).to_have_text(PROGRESS)
-    sessions = world.daemon.request("GET", "/v1/sessions").body["sessions"]
-    world.daemon.request("DELETE", f"/v1/sessions/{sessions[0]['id']}")
+    world.end_session()
     page.expect_state(re.compile("^Ended"))
     expect(bar(page)).to_be_hidden()
     notices = page.page.locator("#notices")

@@ -12,7 +12,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +19,7 @@ from backends import Backend, Recorder, backend
 from chromium import ConsolePage, chromium, console_page
 from playwright.sync_api import expect
 
-from tools.lab.daemon import ADMIN_KEY, MEMBER_KEY, Daemon, static_daemon
+from tools.lab.daemon import ADMIN_KEY, MEMBER_KEY, Daemon, add_instance, static_daemon
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, WebSocket, WebSocketRoute
@@ -155,19 +154,25 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon; each test brings an instance of its own."""
+    with static_daemon(tmp_path_factory.mktemp("consoled"), []) as running:
+        yield running
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """A world of its own for each test: what lingers in one is not met in another."""
+def world(daemon: Daemon) -> Iterator[World]:
+    """An instance of its own for each test: what lingers in one is not met in another."""
     typed = Recorder()
     instance = {"uuid": str(uuid.uuid4()), "name": "web-1", "project_id": "demo", "host": "rack1"}
     with backend(typed) as guest:
-        entry = {**instance, "serial": [f"127.0.0.1:{guest.port}"]}
-        with static_daemon(tmp_path, [entry]) as daemon:
-            world = World(daemon, guest, typed, instance["uuid"])
-            try:
-                yield world
-            finally:
-                world.road.close()
+        add_instance(daemon, {**instance, "serial": [f"127.0.0.1:{guest.port}"]})
+        world = World(daemon, guest, typed, instance["uuid"])
+        try:
+            yield world
+        finally:
+            world.road.close()
 
 
 @contextmanager
@@ -404,6 +409,7 @@ def test_typing_is_held_back(browser: Browser, world: World) -> None:
         page.expect_state(RECONNECTING)
         world.daemon.start()
         expect(page.page.locator("#type-anyway")).to_be_visible(timeout=60_000)
+        expect(page.page.locator("#notices")).to_contain_text("This is a new session")
         page.type("x")
         expect(page.page.locator("#held")).to_contain_text("What you typed was not sent")
         page.screenshot("held")

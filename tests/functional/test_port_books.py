@@ -64,7 +64,7 @@ class Replica:
         worker, clock = InlineWorker(), Clock()
         self.driver = driver
         self.database = CellDatabase(engine, worker)
-        self.keeper = PortKeeper(driver, self.database, RANGE, clock)
+        self.keeper = PortKeeper(driver, self.database, RANGE)
         self.allocator = PortAllocator(
             self.database,
             self.keeper.settled,

@@ -9,15 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import libvirt
 import pytest
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from consoled.compute.foreign_ports import ForeignPorts
-from consoled.compute.libvirt.client import ClientError
 from consoled.compute.libvirt.driver import LibvirtDriver
-from consoled.compute.libvirt.second_try import Ports, start_with_ports
 from consoled.compute.port_keeper import PortKeeper
 from consoled.compute.port_range import PortRange
 from consoled.compute.port_tests import ConnectTest, PortTest, bind_test, port_test
@@ -64,7 +61,7 @@ class Host:
         worker, clock = InlineWorker(), Clock()
         self.database = CellDatabase(engine, worker)
         self.driver = LibvirtDriver(uri, None, ADDRESS, None, worker, clock)
-        self.keeper = PortKeeper(self.driver, self.database, ports, clock)
+        self.keeper = PortKeeper(self.driver, self.database, ports)
         self.foreign = ForeignPorts(clock.seconds)
         self.allocator = PortAllocator(
             self.database, self.keeper.settled, ADDRESS, ports, worker, test, self.foreign
@@ -182,40 +179,6 @@ def test_foreign_listeners_are_passed_over(
         assert hypervisor.foreign.now() == {start, start + 2}
         with pytest.raises(SocketPortRangeExhausted):
             hypervisor.allocate(other, 5)
-
-
-def test_libvirt_s_own_error_gives_the_next_port_once(
-    host: Callable[..., Host], other: Guest, ports: PortRange
-) -> None:
-    """Somebody takes the port after the test: the domain starts with the next one."""
-    start = ports.segments[0][0]
-    hypervisor = host()
-    given = hypervisor.allocate(other)
-    tried: list[Ports] = []
-
-    def attempt(ports: Ports) -> Deferred[None]:
-        tried.append(ports)
-        other.serial_ports = tuple(ports[index] for index in sorted(ports))
-        return maybeDeferred(_start, other)
-
-    with socket.create_server(("127.0.0.1", given[1])):
-        running = start_with_ports(
-            attempt, dict(enumerate(given)), hypervisor.allocator, other.uuid
-        )
-        outcome(Deferred.fromCoroutine(running))
-    assert tried == [{0: start, 1: start + 1}, {0: start, 1: start + 2}]
-    with other.serial(1) as line:
-        line.wait_for_shell()
-        assert line.run("tty") == "/dev/ttyS1"
-    mine = {port: index for port, (uuid, index) in hypervisor.books().items() if uuid == other.uuid}
-    assert mine == {start: 0, start + 2: 1}
-
-
-def _start(guest: Guest) -> None:
-    try:
-        guest.start()
-    except libvirt.libvirtError as error:
-        raise ClientError(str(error)) from None
 
 
 def test_the_daemon_keeps_books(libvirtd: PrivateLibvirtd, guest: Guest, tmp_path: Path) -> None:

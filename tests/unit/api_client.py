@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import Any, cast
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from fakes import FakeAuthority, FakeDirectory, FakeDriver, FakeIdentity
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.web.server import Request, Site
 
 from consoled.api.app import make_api
+from consoled.api.compute import ComputeApi
+from consoled.api.domains import Configurators
 from consoled.auth.policy import PolicyEnforcer
 from consoled.breaking import ConsoleBreaker
-from consoled.compute.libvirt.configuring import DomainConfigurator
+from consoled.compute.migration.parts import HostMigrations
 from consoled.interfaces import BreakControl, TokenStore
 from consoled.issuing import ConsoleIssuer
+from consoled.model import Instance
+from consoled.proxy.book import SessionBook
 from consoled.proxy.opening import Opener
+from consoled.reaching.groups import NodeGroups
 from consoled.recording.replays import ReplayLinks
 from consoled.recording.store import RecordingStore
 from consoled.revoking import TokenRegister
 from consoled.workers import InlineWorker
 
 BASE_URL = "http://127.0.0.1:6083/serial.html"
+WS_BASE_URL = "ws://127.0.0.1:6083/"
 CLIENT = IPv4Address("TCP", "192.0.2.77", 54321)
 
 
@@ -118,9 +124,13 @@ class ApiClient:
     recordings: RecordingStore | None = None
     replays: ReplayLinks | None = None
     outsiders: frozenset[int] = frozenset()
+    shells: Callable[[Instance], Deferred[bool]] | None = None
     opener: Opener | None = None
     breaks: BreakControl | None = None
-    domains: DomainConfigurator | None = None
+    sessions: SessionBook | None = None
+    domains: Configurators | None = None
+    migrations: HostMigrations | None = None
+    groups: NodeGroups | None = None
     policy_file: Path | None = None
     enabled: bool = True
     key: str | None = "member-key"
@@ -138,6 +148,7 @@ class ApiClient:
             enabled=self.enabled,
             base_url=BASE_URL,
             outsiders=lambda instance: succeed(self.outsiders),
+            shells=self.shells,
         )
         register = TokenRegister(policy, self.store)
         api = make_api(
@@ -147,8 +158,12 @@ class ApiClient:
             seconds=self.clock.seconds,
             recordings=self.recordings,
             replays=self.replays,
-            breaker=self.opener and ConsoleBreaker(issuer, self.opener, self.breaks, self.clock),
+            groups=self.groups,
+            breaker=self.opener
+            and ConsoleBreaker(issuer, self.opener, self.breaks, self.clock, self.sessions),
             domains=self.domains,
+            migrations=self.migrations,
+            compute=ComputeApi(evolve(issuer, base_url=WS_BASE_URL)),
         )
         return Site(
             api,

@@ -166,6 +166,7 @@ class FakeAuthority:
             expires=EXPIRES,
             project_id=caller.project_id,
             user_id=caller.user_id,
+            console_type=console.type,
             options={"rights": " ".join(sorted(rights)), "role": role},
         )
         self.issued.append(IssuedToken(clear, token))

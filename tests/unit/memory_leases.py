@@ -10,17 +10,18 @@ from twisted.internet.defer import Deferred, fail, succeed
 from consoled.errors import ConsoleBusy
 from consoled.interfaces import Lease
 from consoled.leasing.values import Holder, LeaseRow, Watcher
+from consoled.model import SERIAL
 
 
 @define(eq=False)
 class MemoryLease:
     """One console's lease.
 
-    :ivar key: ``(instance_uuid, index)``.
+    :ivar key: ``(instance_uuid, index, console type)``.
     :ivar epoch: a number that only grows.
     """
 
-    key: tuple[str, int]
+    key: tuple[str, int, str]
     session_id: str
     epoch: int
     valid: bool = True
@@ -37,17 +38,23 @@ class MemoryLeases:
     """
 
     seizes: bool = False
-    _held: dict[tuple[str, int], MemoryLease] = field(factory=dict, init=False)
+    _held: dict[tuple[str, int, str], MemoryLease] = field(factory=dict, init=False)
     _epoch: int = field(default=0, init=False)
 
     def take(
-        self, instance_uuid: str, index: int, session_id: str, *, holder: Holder
+        self,
+        instance_uuid: str,
+        index: int,
+        session_id: str,
+        *,
+        holder: Holder,
+        console_type: str = SERIAL,
     ) -> Deferred[Lease]:
         """The console's lease for that session.
 
         :raises consoled.errors.ConsoleBusy: another session holds it.
         """
-        key = (instance_uuid, index)
+        key = (instance_uuid, index, console_type)
         if key in self._held:
             return fail(
                 ConsoleBusy("This console is in use by another session. Try again when it ends.")

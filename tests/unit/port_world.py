@@ -87,7 +87,7 @@ class World:
 
     def restart(self) -> None:
         """A daemon that starts again knows what is in the database, and nothing else."""
-        self.keeper = PortKeeper(self.hypervisor, self.database, self.ports, self.clock)
+        self.keeper = PortKeeper(self.hypervisor, self.database, self.ports)
         self.allocator = PortAllocator(
             database=self.database,
             settled=self.keeper.settled,

@@ -17,7 +17,8 @@ ROUTE = f"/v1/servers/{WEB_1}/consoles"
 
 def client(key: str = "admin-key", **more: Any) -> ApiClient:
     """An API over libvirt's test hypervisor."""
-    return ApiClient(key=key, domains=configurator(ListedPorts()), **more)
+    domains = configurator(ListedPorts())
+    return ApiClient(key=key, domains=lambda _: domains, **more)
 
 
 def body(**members: Any) -> bytes:

@@ -48,7 +48,6 @@ def test_unauthenticated(method: str, target: str, key: str | None) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "/",
         "//",
         "/v1",
         "/v1/servers/",

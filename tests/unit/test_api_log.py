@@ -137,6 +137,7 @@ def test_the_duration_ends_with_the_answer() -> None:
     assert answer.status == 503
     (line,) = named(events, "request_answered")
     assert line["duration_s"] == 1.5
+    assert line["reason"] == "Away."
 
 
 def test_a_client_that_leaves_cancels_its_work() -> None:

@@ -54,13 +54,14 @@ def test_the_consoles_of_a_server() -> None:
     """A caller sees indexes, an admin the places behind them too."""
     assert ApiClient(key="reader-key").get(f"{SERVER}/consoles").json == {
         "consoles": [
-            {"index": 0, "type": "serial", "state": "free", "in_use": False},
-            {"index": 1, "type": "serial", "state": "free", "in_use": False},
+            {"index": 0, "type": "serial", "kind": "tcp", "state": "free", "in_use": False},
+            {"index": 1, "type": "serial", "kind": "tcp", "state": "free", "in_use": False},
         ]
     }
     assert ApiClient(key="admin-key").get(f"{SERVER}/consoles").json["consoles"][1] == {
         "index": 1,
         "type": "serial",
+        "kind": "tcp",
         "state": "free",
         "in_use": False,
         "host": "192.0.2.1",

@@ -100,6 +100,7 @@ def test_the_list(store: RecordingStore, key: str, ids: list[str]) -> None:
         "server_id": INSTANCE,
         "server_name": "web-1",
         "console_index": 0,
+        "console_type": "serial",
         "user_id": "mia",
         "project_id": "demo",
         "started_at": "2026-01-01T00:00:00Z",

@@ -257,11 +257,20 @@ def test_what_is_no_token_s_id_is_not_sent(api: FakeApi, command: str, typed: st
     assert api.sent == []
 
 
+def test_a_shell(api: FakeApi) -> None:
+    """The type ssh asks for a shell, of which no index can be asked for."""
+    route = f"POST /v1/servers/{ONE}/consoles/ssh/tokens"
+    api.answers[route] = (201, {"token": {"url": CONSOLE_URL}})
+    result = ask(["get-serial-console", "web-1", "ssh"], api)
+    assert (result.exit_code, result.stdout) == (0, f"{CONSOLE_URL}\n")
+    assert ask(["get-serial-console", "web-1", "ssh", "--index", "0"], api).exit_code == 2
+
+
 def test_another_console_type(api: FakeApi) -> None:
     """A type that consoled has not is a usage error that names the one there is."""
     result = ask(["get-serial-console", "web-1", "novnc"], api)
     assert result.exit_code == 2
-    assert "'novnc' is not a type of console; there is: serial" in result.stderr
+    assert "'novnc' is not a type of console; there are: serial, ssh" in result.stderr
     assert api.sent == []
 
 

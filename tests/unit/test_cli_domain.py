@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,18 @@ def test_a_running_domain_of_nova_s(config: Path) -> None:
         assert "powered off" in done.stderr
 
 
+def test_start(config: Path, first: int) -> None:
+    """The domain runs, and its ports are shown; a second time it is refused."""
+    with hypervisor(domain_xml()) as connection:
+        assert domain(config, "enable-serial", "web-1").exit_code == 0
+        done = domain(config, "start", "web-1")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[-1].split()[:3] == ["0", "127.0.0.1", str(first)]
+        assert connection.lookupByName("web-1").isActive()
+        again = domain(config, "start", "web-1")
+        assert again.stderr == "consolectl: web-1 runs already.\n"
+
+
 def test_bad_calls(config: Path) -> None:
     """Each says what is wrong in one line."""
     with hypervisor(domain_xml()):
@@ -124,3 +137,19 @@ def test_libvirt_away_and_other_drivers(config: Path, tmp_path: Path) -> None:
     assert "[DEFAULT] driver is static, which has no domains" in static.stderr
     config.write_text(text.replace("cell.sqlite", "none.sqlite"))
     assert "db upgrade" in domain(config, "enable-serial", "web-1").stderr
+
+
+def test_a_libvirt_that_hangs(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not waited for without end."""
+    monkeypatch.setattr("consoled.cli.hypervisor.PATIENCE", 0.2)
+    silent_socket = tmp_path / "silent"
+    uri = f"qemu+unix:///system?socket={silent_socket}"
+    config.write_text(config.read_text().replace("test:///default", uri))
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(silent_socket))
+        silent.listen(1)
+        hung = domain(config, "disable-serial", "web-1")
+    assert hung.exit_code == 1
+    assert hung.stderr == f"consolectl: libvirt at {uri} does not answer within 0.2 s\n"

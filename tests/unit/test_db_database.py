@@ -10,7 +10,7 @@ import pytest
 from cells import database, file_database, instance, memory_database, outcome
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from consoled.db import instances, tables
 from consoled.db.database import ATTEMPTS, CellDatabase
@@ -71,6 +71,27 @@ def test_a_locked_file_is_tried_again_at_most_twice(tmp_path: Path) -> None:
     assert [log["cause"] for log in logs if "cause" in log] == ["database is locked"]
     assert outcome(impatient.run(count)) == 0
     impatient.stop()
+    cell.stop()
+
+
+def test_reading_ends_no_outage_of_writes(tmp_path: Path) -> None:
+    """A full disk can be read: the log says once that it takes no writes, and once that it does."""
+    cell = file_database(tmp_path / "cell.sqlite")
+    full = DBAPIError.instance("", {}, sqlite3.OperationalError("disk is full"), sqlite3.Error)
+
+    def refuse(_: Connection) -> None:
+        raise full
+
+    with capturedLogs() as logs:
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                outcome(cell.run(refuse))
+            assert outcome(cell.read(count)) == 0
+        assert outcome(cell.run(count)) == 0
+    assert [formatEvent(log) for log in logs] == [
+        "the database is away: disk is full",
+        "the database is back",
+    ]
     cell.stop()
 
 

@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred
 from consoled.db import tables
 from consoled.db.database import CellDatabase
 from consoled.db.registration import ConsoleRegistrar, look, record_all
-from consoled.errors import Conflict
 from consoled.model import Console, Instance, InstanceState
 
 T = TypeVar("T")
@@ -88,11 +87,26 @@ def test_the_next_owner_of_a_place(database: Counted, registrar: ConsoleRegistra
     assert leases(database) == 2
 
 
-def test_a_console_without_a_port(registrar: ConsoleRegistrar) -> None:
-    """There is nothing to lease."""
-    bare = evolve(instance(), consoles=(Console(0, "127.0.0.1", None),))
-    with pytest.raises(Conflict, match="has no port now"):
-        register(registrar, bare)
+def test_a_console_without_a_port(database: Counted, registrar: ConsoleRegistrar) -> None:
+    """It has a place and a lease like any other; any number of them are on one host."""
+    one, two = (evolve(instance(n), consoles=(Console(0, "kvm1", None),)) for n in (1, 2))
+    assert [register(registrar, pty) for pty in (one, two, one)] == [1, 2, 1]
+    assert leases(database) == 2
+    assert register(registrar, evolve(one, consoles=(Console(0, "kvm2", None),))) == 1
+    assert register(registrar, one) == 3
+
+
+def test_a_displaced_console_is_not_one_without_a_port(
+    database: Counted, registrar: ConsoleRegistrar
+) -> None:
+    """Even where a host's name is its address: what has lost its port is recorded anew."""
+    register(registrar, instance(1))
+    register(registrar, instance(2))
+    host = instance(1).consoles[0].host
+    pty = evolve(instance(1), consoles=(Console(0, host, None),))
+    assert known(database, pty) is None
+    assert register(registrar, pty) == 1
+    assert known(database, pty) == 1
 
 
 def test_many_at_once_are_as_one_after_another() -> None:

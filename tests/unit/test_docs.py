@@ -15,8 +15,11 @@ from docutils.nodes import image, reference
 
 from consoled.api.breaks import BreaksApi
 from consoled.api.domains import DomainsApi
+from consoled.api.forwarding import ForwardingApi
 from consoled.api.matching import RouteTable
+from consoled.api.migrations import MigrationsApi
 from consoled.api.native import NativeApi
+from consoled.api.node_groups import NodeGroupsApi
 from consoled.api.nova import NovaApi
 from consoled.api.recordings import RecordingsApi
 from consoled.api.routes import Routes
@@ -123,8 +126,11 @@ def test_every_route_is_documented() -> None:
     NativeApi(cast(Any, None)).mount(routes)
     SessionsApi(cast(Any, None)).mount(routes)
     DomainsApi(cast(Any, None), None).mount(routes)
+    MigrationsApi(cast(Any, None), None).mount(routes)
     TokensApi(cast(Any, None)).mount(routes)
     BreaksApi(cast(Any, None)).mount(routes)
+    ForwardingApi(cast(Any, None), cast(Any, None)).mount(routes)
+    NodeGroupsApi(cast(Any, None)).mount(routes)
     RecordingsApi(cast(Any, None), cast(Any, None)).mount(routes)
     rules = [f"{route.method} {route.template}" for route in table.routes]
     assert len(rules) >= 6

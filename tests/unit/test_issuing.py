@@ -205,14 +205,12 @@ def test_an_unknown_index_names_the_known_ones() -> None:
         issue(make_issuer(), MEMBER, WEB_1, 7)
 
 
-def test_consoles_without_a_port_are_passed_over() -> None:
-    """What is not a TCP port is not chosen, and refused when it is asked for."""
-    mixed = make_instance(
-        WEB_1, "web-1", consoles=(Console(0, "h", None, "pty"), Console(3, "h", 10003))
-    )
-    assert choose_console(mixed, None, [], MEMBER).index == 3
-    with pytest.raises(BadRequest, match=r"Console 0 .* not a TCP serial port"):
-        choose_console(mixed, 0, [], MEMBER)
+def test_consoles_without_a_port_are_as_good() -> None:
+    """A pty is chosen in its turn, and given when it is asked for."""
+    mixed = make_instance(WEB_1, "web-1", consoles=(Console(0, "h", None), Console(3, "h", 10003)))
+    assert choose_console(mixed, None, [], MEMBER).index == 0
+    assert choose_console(mixed, None, [], MEMBER, {0}).index == 3
+    assert choose_console(mixed, 0, [], MEMBER).port is None
 
 
 def test_a_base_url_with_a_query_keeps_it() -> None:

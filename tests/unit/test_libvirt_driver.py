@@ -34,6 +34,7 @@ _SERIALS = """
 <serial type='tcp'><source mode='bind' host='0.0.0.0' service='10001'/>
   <protocol type='raw'/><target port='1'/></serial>
 <serial type='pty'><target port='2'/></serial>
+<serial type='file'><source path='/dev/null'/><target port='3'/></serial>
 """
 _NOVA = """
 <metadata><nova:instance xmlns:nova='http://openstack.org/xmlns/libvirt/nova/1.1'>
@@ -92,7 +93,11 @@ def test_domains_become_instances(driver: LibvirtDriver) -> None:
     off, web = outcome(driver.instances())
     assert (web.uuid, web.name, web.project_id, web.host) == (WEB, "web", "p1", "rack1")
     assert web.state is InstanceState.RUNNING
-    assert web.consoles == (Console(0, "127.0.0.1", 10000), Console(1, "192.0.2.7", 10001))
+    assert web.consoles == (
+        Console(0, "127.0.0.1", 10000),
+        Console(1, "192.0.2.7", 10001),
+        Console(2, "rack1", None),
+    )
     assert web.metadata == {"domain": "domain-1", "project_name": "demo"}
     assert (off.name, off.project_id, off.state) == ("off", "fallback", InstanceState.STOPPED)
     assert off.consoles == ()
@@ -126,7 +131,7 @@ def test_power_states_are_followed(driver: LibvirtDriver) -> None:
         seen.append(outcome(driver.instance(WEB)))
     states = [one.state.value for one in seen]
     assert states == ["running", "paused", "running", "stopped", "running"]
-    assert [len(one.consoles) for one in seen] == [2, 2, 2, 0, 2]
+    assert [len(one.consoles) for one in seen] == [3, 3, 3, 0, 3]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +222,7 @@ def test_what_cannot_be_used_is_logged_once(driver: LibvirtDriver) -> None:
             outcome(driver.instances())
             outcome(driver.instance(WEB))
     notes = [log["note"] for log in logs if "note" in log]
-    assert notes == ["serial port 2 cannot be used: its type is pty, not tcp"]
+    assert notes == ["serial port 3 cannot be used: its type is file, neither tcp nor pty"]
 
 
 def test_a_lost_connection_is_opened_again(driver: LibvirtDriver) -> None:

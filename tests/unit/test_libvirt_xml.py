@@ -14,6 +14,7 @@ from consoled.compute.libvirt.xml import (
     DomainXMLError,
     named_ports,
     parse_domain,
+    serial_ptys,
 )
 from consoled.compute.reconciling import NamedPort
 from consoled.model import Console
@@ -68,6 +69,20 @@ def test_serial_ports_become_consoles() -> None:
     assert (facts.active, facts.notes) == (True, ())
 
 
+def test_a_pty_is_a_console_of_its_compute_host() -> None:
+    """It has no port; libvirt's name of it is known while the domain lives."""
+    xml = domain(
+        serial(0, 10000)
+        + "<serial type='pty'><target port='1'/><alias name='serial7'/></serial>"
+        + "<serial type='pty'><target port='2'/></serial>"
+    )
+    facts = parse_domain(xml, proxyclient_address="192.0.2.7", compute_host="kvm1")
+    assert facts.consoles[1:] == (Console(1, "kvm1", None), Console(2, "kvm1", None))
+    assert [console.kind for console in facts.consoles] == ["tcp", "pty", "pty"]
+    assert facts.consoles[1].place == "serial 1 at kvm1"
+    assert serial_ptys(xml) == {1: "serial7"}
+
+
 def test_the_repeated_console_element_is_not_counted() -> None:
     """libvirt repeats serial port 0 as <console>; only <serial> is read."""
     repeated = serial(0).replace("serial>", "console>").replace("<serial", "<console")
@@ -90,8 +105,8 @@ def test_an_ipv6_host_has_no_brackets() -> None:
     ("element", "why"),
     [
         (serial(mode="connect"), "serial port 0 cannot be used: it does not listen"),
-        (serial(kind="pty"), "its type is pty, not tcp"),
-        (serial(kind="unix"), "its type is unix, not tcp"),
+        (serial(kind="unix"), "its type is unix, neither tcp nor pty"),
+        (serial(kind="pty", index="x"), "serial port x cannot be used: its target has no"),
         (serial(protocol="telnet"), "its protocol is telnet, not raw"),
         (serial(protocol="tls"), "its protocol is tls, not raw"),
         (serial(service="ssh"), "its service is not a port number"),
@@ -103,7 +118,7 @@ def test_an_ipv6_host_has_no_brackets() -> None:
         (serial(index="x"), "serial port x cannot be used: its target has no port number"),
         (serial(host="h" * 300), "its host is too long"),
         ("<serial type='tcp'/>", "serial port ? cannot be used: it does not listen"),
-        ("<serial/>", "its type is None, not tcp"),
+        ("<serial/>", "its type is None, neither tcp nor pty"),
     ],
 )
 def test_other_serial_ports_are_named_with_the_reason(element: str, why: str) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
+from unittest import mock
+from unittest.mock import MagicMock
 
 import pytest
 from metric_samples import figures, make_instruments
+from twisted.internet import tcp
 from twisted.internet.task import Clock
 from twisted.logger import Logger, LogPublisher
 
@@ -158,3 +162,15 @@ def test_stop() -> None:
     world.counts.stop()
     world.say("token_issued")
     assert world.figures("tokens_issued_total") == {}
+
+
+def test_connections_that_twisted_drops() -> None:
+    """Those for which no descriptor is left are counted by the words of Twisted's own accept."""
+    world = World()
+    accepting = Logger(namespace="test", observer=world.publisher)
+    listener, reserve = mock.Mock(), MagicMock()
+    came = mock.Mock(), ("192.0.2.1", 1)
+    full = OSError(errno.EMFILE, "full")
+    listener.accept.side_effect = [full, came, came, BlockingIOError(errno.EAGAIN, "none")]
+    assert list(tcp._accept(accepting, range(9), listener, reserve)) == []
+    assert world.figures("connections_dropped_total") == {(): 2}

@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 LABELS = {
     *("transport", "result", "close_code", "direction", "op", "reason", "status", "mode", "le"),
-    "hypervisor",
+    *("hypervisor", "host"),
 }
 BUILD = {"version", "python", "twisted"}
 

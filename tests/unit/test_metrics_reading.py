@@ -18,6 +18,7 @@ from consoled.http.waiting import waiting_bytes
 from consoled.metrics.open_sessions import Reading
 from consoled.metrics.reading import reader
 from consoled.proxy.gate import CREDIT_WINDOW
+from consoled.transports.ssh.channel import Stream
 
 
 @pytest.fixture
@@ -101,3 +102,11 @@ def test_a_viewer_that_holds_up_its_guest() -> None:
     session.viewer_lost()
     bench.reactor.advance(3)
     assert read(session_id).paused == 5
+
+
+def test_waiting_over_ssh() -> None:
+    """A stream over SSH says itself what it has not sent."""
+    stream = Stream("192.0.2.1", 10000)
+    assert waiting_bytes(stream) == 0
+    stream._outbox.append(memoryview(b"not sent"))
+    assert waiting_bytes(stream) == 8

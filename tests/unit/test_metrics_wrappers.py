@@ -17,13 +17,14 @@ from twisted.internet.testing import MemoryReactorClock
 from wires import answer_dial
 
 from consoled.db import leases, tokens
-from consoled.errors import InstanceNotRunning, TokenInvalid, Unavailable
+from consoled.errors import BackendTimeout, InstanceNotRunning, TokenInvalid, Unavailable
 from consoled.metrics.authority import CountedAuthority
 from consoled.metrics.database import TimedDatabase, operation
 from consoled.metrics.transport import TimedTransport
 from consoled.model import Caller, Console, ConsoleAuthToken, Instance, InstanceState
 from consoled.proxy.leg import LegFactory
 from consoled.tokens.database import DatabaseAuthority
+from consoled.transports.ssh.errors import TargetRefused
 from consoled.transports.tcp import TCPTransport
 
 CALLER = Caller("mia", "demo")
@@ -195,6 +196,8 @@ class Dialled:
         (error.TimeoutError(), "timed_out"),
         (error.TCPTimedOutError(), "timed_out"),
         (TimedOut(), "timed_out"),
+        (BackendTimeout("over a proxy node"), "timed_out"),
+        (TargetRefused("over a proxy node"), "refused"),
         (error.NoRouteError(), "failed"),
         (CancelledError(), "cancelled"),
     ],

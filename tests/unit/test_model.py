@@ -32,8 +32,8 @@ TEXTS = {
     [
         ({"token_hash": "x"}, "token_hash is not a SHA-256"),
         ({"token_hash": "A" * 64}, "token_hash is not a SHA-256"),
-        ({"port": 0}, "port is not a port from 1 to 65535"),
-        ({"port": 65536}, "port is not a port from 1 to 65535"),
+        ({"port": 0}, "port is neither None nor a port from 1 to 65535"),
+        ({"port": 65536}, "port is neither None nor a port from 1 to 65535"),
         ({"index": -1}, "index is below 0"),
         ({"generation": -1}, "generation is below 0"),
         ({"expires": -1}, "expires is below 0"),

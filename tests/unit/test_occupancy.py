@@ -149,7 +149,6 @@ def test_claimed_ports_are_this_instances(cell: CellDatabase) -> None:
 
 
 def test_a_stopped_guest_is_not_asked_about(cell: CellDatabase) -> None:
-    """Nor one without a console that could be opened."""
-    pty = (Console(0, "127.0.0.1", None),)
-    for guest in (evolve(GUEST, state=InstanceState.STOPPED), evolve(GUEST, consoles=pty)):
+    """Nor one without consoles."""
+    for guest in (evolve(GUEST, state=InstanceState.STOPPED), evolve(GUEST, consoles=())):
         assert found(cell, Ports(iter(())), guest) == NOBODY

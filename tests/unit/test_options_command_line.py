@@ -6,14 +6,14 @@ from twisted.python import usage
 from consoled.options import SERIAL_CONSOLE_OPTIONS, expand_arguments
 
 NAMES = [
-    *("enabled", "base_url", "listen", "port", "proxyclient_address", "port_range", "record"),
-    *("daemon", "ssl_only", "source_is_ipv6", "cert", "key", "web"),
+    *("enabled", "base_url", "ws_base_url", "listen", "port", "proxyclient_address", "port_range"),
+    *("record", "daemon", "ssl_only", "source_is_ipv6", "cert", "key", "web"),
 ]
 FLAGS = ["enabled", "record", "daemon", "ssl_only", "source_is_ipv6"]
 
 
 def test_the_table_is_the_specifications() -> None:
-    """Every option of the specification's group is there, with a help text."""
+    """Every option of the group is there, the specification's among them, with a help text."""
     assert [option.name for option in SERIAL_CONSOLE_OPTIONS] == NAMES
     assert [option.name for option in SERIAL_CONSOLE_OPTIONS if option.is_flag] == FLAGS
     assert all(option.help for option in SERIAL_CONSOLE_OPTIONS)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from cells import outcome
 from port_world import HOST, World, uuid
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import LogEvent, capturedLogs
 
-from consoled.compute.port_keeper import INTERVAL, RETRY, TOGETHER
+from consoled.compute.port_keeper import TOGETHER
 from consoled.compute.reconciling import HostPorts, Plan
 from consoled.errors import Unavailable
 
@@ -88,11 +88,8 @@ def test_a_restart_loses_and_leaks_nothing(world: World) -> None:
     world.hypervisor.define("b", 10002)
     del world.hypervisor.domains["a"]
     world.restart()
-    world.keeper.start()
-    world.clock.advance(0)
+    reconcile(world)
     assert world.books() == {10001: (uuid("c"), 0, False), 10002: (uuid("b"), 0, True)}
-    outcome(world.keeper.stop())
-    assert world.clock.getDelayedCalls() == []
 
 
 def test_a_reservation_expires(world: World) -> None:
@@ -159,48 +156,48 @@ def test_many_changes(world: World) -> None:
     assert world.books() == {}
 
 
-def test_rounds(world: World, events: list[LogEvent]) -> None:
-    """On start and now and then; where nobody answers, sooner, with one line of log."""
+def test_settled_after_the_first_round(world: World) -> None:
+    """Whoever asks for a port before it has the round made; one that is under way is enough."""
     world.hypervisor.away = True
-    world.keeper.start()
-    world.clock.pump([0, RETRY, RETRY])
-    lines = [event for event in events if "are not looked at" in event["log_format"]]
-    assert len(lines) == 1
     with pytest.raises(Unavailable):
         outcome(world.keeper.settled())
     world.hypervisor.away = False
     world.hypervisor.define("a", 10000)
-    world.clock.advance(RETRY)
+    waiting: list[Deferred[HostPorts]] = []
+
+    def later(_: HostPorts) -> Deferred[HostPorts]:
+        waiting.append(Deferred())
+        return waiting[-1]
+
+    world.hypervisor.answer = later
+    world.hypervisor.asked.clear()
+    part, whole = world.keeper.reconcile(uuid("a")), world.keeper.reconcile()
+    settled = world.keeper.settled()
+    found = HostPorts(HOST, tuple(world.hypervisor.domains.values()))
+    waiting[0].callback(found)
+    # A look at one domain is no round.
+    assert not settled.called
+    waiting[1].callback(found)
+    assert outcome(settled) == HOST
+    assert world.hypervisor.asked == [uuid("a"), None]
     assert set(world.books()) == {10000}
+    outcome(part), outcome(whole)
     assert outcome(world.keeper.settled()) == HOST
+    assert world.hypervisor.asked == [uuid("a"), None]
+
+
+def test_free_ports_are_counted(world: World) -> None:
+    """After each look: ports of the range that are reserved or named, by whomever."""
+    seen: list[tuple[str, int, int]] = []
+    world.keeper.count = lambda *facts: seen.append(facts)
+    world.hypervisor.define("a", 10000, 9000)
+    reconcile(world)
+    outcome(world.allocator.allocate(uuid("c"), [0, 1]))
+    world.hypervisor.define("a", 10005, 10006)
+    reconcile(world, "a")
     del world.hypervisor.domains["a"]
-    world.clock.advance(INTERVAL)
-    assert world.books() == {}
-    outcome(world.keeper.stop())
-    assert world.clock.getDelayedCalls() == []
-
-
-def test_a_round_that_fails_is_not_the_last(world: World, events: list[LogEvent]) -> None:
-    """An error of ours is logged with its traceback, and the next round comes."""
-    world.hypervisor.answer = lambda _: fail(ZeroDivisionError())
-    world.keeper.start()
-    world.clock.advance(0)
-    failures = [event["log_failure"] for event in events if "log_failure" in event]
-    assert [failure.type for failure in failures] == [ZeroDivisionError]
-    world.hypervisor.answer = succeed
-    world.hypervisor.define("a", 10000)
-    world.clock.advance(RETRY)
-    assert set(world.books()) == {10000}
-    outcome(world.keeper.stop())
-
-
-def test_stopped_in_the_middle_of_a_round(world: World) -> None:
-    """The hypervisor has not answered: nothing is left behind."""
-    world.hypervisor.answer = lambda _: Deferred()
-    world.keeper.start()
-    world.clock.advance(0)
-    outcome(world.keeper.stop())
-    assert world.clock.getDelayedCalls() == []
+    reconcile(world)
+    assert seen == [(HOST, 9, 1), (HOST, 6, 4), (HOST, 8, 2)]
 
 
 def test_one_look_at_a_time(world: World) -> None:

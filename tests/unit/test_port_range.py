@@ -82,3 +82,18 @@ def test_a_range_without_segments() -> None:
     """There is always a port."""
     with pytest.raises(ValueError, match="holds no port"):
         PortRange(())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ("1:10", "10:20", False),
+        ("1:10", "9:20", True),
+        ("1:10,20:30", "10:20,30:40", False),
+        ("1:100", "50:51", True),
+        ("5:6", "1:2,5:6", True),
+    ],
+)
+def test_overlaps(one: str, other: str, both: bool) -> None:
+    """Whether a port is in both, whoever is asked."""
+    assert parse(one).overlaps(parse(other)) is parse(other).overlaps(parse(one)) is both

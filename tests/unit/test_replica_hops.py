@@ -19,7 +19,7 @@ from wires import Wire
 from consoled.db.database import CellDatabase
 from consoled.errors import ConsoleBusy, TokenInvalid, Unavailable
 from consoled.leasing.values import ConsoleKey, LeaseRow
-from consoled.model import ConsoleAuthToken
+from consoled.model import SHELL, ConsoleAuthToken
 from consoled.proxy.reception import Arrival
 from consoled.proxy.resuming import ResumeKey
 from consoled.proxy.websocket import Handshake
@@ -181,11 +181,17 @@ class Elsewhere(MemoryLeases):
     """A cell in which another replica has everything."""
 
     row: LeaseRow | None = ROW
+    asked: list[tuple[str | None, str | None]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = []
 
     def elsewhere(
         self, instance_uuid: str | None, index: int, session_id: str | None
     ) -> Deferred[LeaseRow | None]:
         """The one row."""
+        self.asked.append((instance_uuid, session_id))
         return succeed(self.row)
 
 
@@ -236,6 +242,16 @@ def test_the_owner_is_asked_to_take_the_viewer(database: CellDatabase) -> None:
     dialled.wire.protocol.dataReceived(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
     assert result(begun) is not None
     assert len(hops) == 1
+
+
+def test_a_shell_is_found_by_its_session(database: CellDatabase) -> None:
+    """A token for a shell leads to no other replica; the key of a shell's session does."""
+    hops, _, leases = make_hops(database)
+    token = evolve(TOKEN, console_type=SHELL)
+    assert result(hops.owner(token, None)) is None
+    assert leases.asked == []
+    assert result(hops.owner(token, "session")) is not None
+    assert leases.asked == [(None, "session")]
 
 
 def test_an_owner_that_refuses(database: CellDatabase) -> None:

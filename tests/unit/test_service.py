@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from fakes import FakeDriver, result
@@ -11,7 +12,7 @@ from twisted.logger import capturedLogs
 
 from consoled.errors import ConfigError
 from consoled.proxy.book import SessionBook
-from consoled.service import DRAIN_DEADLINE, Cell, Part, Reload
+from consoled.service import DRAIN_DEADLINE, FORCED, STOP_DEADLINE, Cell, Part, Reload
 
 
 def cell(**changes: Any) -> Cell:
@@ -120,6 +121,35 @@ def test_a_viewer_that_does_not_go_is_not_waited_for() -> None:
     running.stopService()
     reactor.advance(DRAIN_DEADLINE)
     assert said == ["stopped"]
+
+
+def test_a_part_that_hangs_is_left() -> None:
+    """After the deadline the process ends as it is, and the log says so."""
+    reactor = MemoryReactorClock()
+    left: list[int] = []
+    stuck: Deferred[None] = Deferred()
+    running = cell(reactor=reactor, parts=[Part(lambda: None, lambda: stuck)], leave=left.append)
+    running.startService()
+    with capturedLogs() as logs:
+        stopped = running.stopService()
+        reactor.advance(STOP_DEADLINE - 1)
+        assert left == []
+        reactor.advance(1)
+    assert left == [FORCED]
+    assert [event["event"] for event in logs] == ["stop_forced"]
+    stuck.callback(None)
+    result(stopped)
+
+
+def test_an_orderly_end_leaves_nothing_behind() -> None:
+    """No deadline runs on, and the signals are again as they were."""
+    reactor = MemoryReactorClock()
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    running = cell(reactor=reactor)
+    running.startService()
+    result(running.stopService())
+    assert reactor.getDelayedCalls() == []
+    assert before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
 
 def test_reload_goes_on_after_a_bad_file() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consoled.proxy import subprotocol
-from consoled.proxy.subprotocol import Acknowledged, BadMessage, choose, speaker
+from consoled.proxy.subprotocol import Acknowledged, BadMessage, Resized, choose, speaker
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,52 @@ def test_hello_escapes_names() -> None:
         "offset": 7,
         "paste_rate": 11_520,
     }
+
+
+def test_hello_of_a_shell() -> None:
+    """A page is told the type of a console that is no serial port."""
+    greeting = {
+        "session_id": "s",
+        "resume": "s.k",
+        "instance": {},
+        "index": 0,
+        "role": "writer",
+        "offset": 0,
+        "lost": 0,
+        "replay": 0,
+        "unproven": False,
+        "paste_rate": 0,
+    }
+    assert json.loads(subprotocol.hello(**greeting, console_type="ssh"))["console_type"] == "ssh"
+    assert "console_type" not in json.loads(subprotocol.hello(**greeting))
+    assert json.loads(subprotocol.hello(**greeting, kind="pty"))["kind"] == "pty"
+    assert "kind" not in json.loads(subprotocol.hello(**greeting, kind="tls"))
+
+
+def test_resize() -> None:
+    """A page says its terminal's size."""
+    message = speaker("consoled.v1").decode(b'{"type":"resize","columns":132,"rows":43}', False)
+    assert message == Resized(132, 43)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        {},
+        {"columns": 80},
+        {"columns": 0, "rows": 24},
+        {"columns": 80, "rows": -1},
+        {"columns": 80.5, "rows": 24},
+        {"columns": True, "rows": 24},
+        {"columns": "80", "rows": 24},
+        {"columns": 2001, "rows": 24},
+        {"columns": 80, "rows": 10**30},
+    ],
+)
+def test_bad_resize(size: dict[str, object]) -> None:
+    """A size that no terminal has breaks the protocol."""
+    with pytest.raises(BadMessage):
+        speaker("consoled.v1").decode(json.dumps({"type": "resize", **size}).encode(), False)
 
 
 def test_hello_of_a_gap() -> None:

@@ -44,7 +44,8 @@ def test_plugin_is_found() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("enabled", "base_url", "listen", "port", "proxyclient_address", "port_range", "record"),
+        *("enabled", "base_url", "ws_base_url", "listen", "port", "proxyclient_address"),
+        *("port_range", "record"),
         *("daemon", "ssl_only", "source_is_ipv6", "cert", "key", "web"),
     ],
 )

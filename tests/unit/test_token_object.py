@@ -211,7 +211,7 @@ def test_another_token_s_clear_text_is_refused() -> None:
         ({"token_hash": "abc"}, "token_hash is not a SHA-256"),
         ({"token_hash": "Z" * 64}, "token_hash is not a SHA-256"),
         ({"instance_uuid": "x"}, "instance_uuid is not a UUID"),
-        ({"port": 0}, "port is not a port"),
+        ({"port": 0}, "port is neither None nor a port"),
         ({"host": "\n"}, "host is not a text"),
         ({"options": {"internal_access_path": 5}}, "internal_access_path is not a text"),
         ({"options": {"tls_port": "x"}}, "tls_port is not a port"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -43,9 +44,17 @@ def nova(tmp_path: Path) -> Settings:
     return Settings("c", default=Default(console_tokens_backend="nova"), nova=Nova(url))
 
 
+class Reactor(MemoryReactorClock):
+    """One to which threads may speak."""
+
+    def callFromThread(self, fn: Callable[..., object], *args: object) -> None:
+        """At once."""
+        fn(*args)
+
+
 def opened(settings: Settings) -> TokenBackend:
     driver = cast(ConsoleDriver, FakeDriver([instance()]))
-    return TokenBackend.open(settings, MemoryReactorClock(), driver)
+    return TokenBackend.open(settings, Reactor(), driver)
 
 
 def test_the_database_itself() -> None:

@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs
 from consoled.db import instances, tables
 from consoled.db.clock import epoch_seconds
 from consoled.db.database import CellDatabase
-from consoled.errors import Conflict, TokenInvalid, Unavailable
+from consoled.errors import TokenInvalid, Unavailable
 from consoled.model import (
     OBSERVER,
     Caller,
@@ -230,10 +230,25 @@ def test_nobody_s_instance_can_have_a_token(authority: DatabaseAuthority) -> Non
     assert outcome(authority.validate(issued.clear)).project_id is None
 
 
-def test_a_console_without_a_port_has_no_token(authority: DatabaseAuthority) -> None:
-    """It is a conflict of the moment, said with the instance's name."""
-    with pytest.raises(Conflict, match="Console 0 of web has no port now"):
-        outcome(authority.issue(instance(), Console(0, "127.0.0.1", None), ALICE, URL))
+def test_a_console_without_a_port(authority: DatabaseAuthority) -> None:
+    """Its token holds as long as the console stays on its host without a port."""
+    pty, moved, tcp = (Console(0, host, port) for host, port in PLACES)
+    first = outcome(authority.issue(instance(), pty, ALICE, URL))
+    assert outcome(authority.validate(first.clear)).port is None
+    for console in (moved, tcp):
+        issued = outcome(authority.issue(instance(), console, ALICE, URL))
+        assert outcome(authority.validate(issued.clear)).host == console.host
+        with pytest.raises(TokenInvalid):
+            outcome(authority.validate(first.clear))
+        again = outcome(authority.issue(instance(), pty, ALICE, URL))
+        with pytest.raises(TokenInvalid):
+            outcome(authority.validate(issued.clear))
+        with pytest.raises(TokenInvalid):
+            outcome(authority.validate(first.clear))
+        first = again
+
+
+PLACES: list[tuple[str, int | None]] = [("kvm1", None), ("kvm2", None), ("kvm1", 10000)]
 
 
 def test_issue_keeps_the_instance_in_step(authority: DatabaseAuthority, cell: CellDatabase) -> None:

@@ -17,7 +17,6 @@ from twisted.logger import capturedLogs
 from consoled.errors import (
     BadRequest,
     ConfigError,
-    Conflict,
     InstanceNotRunning,
     TokenInvalid,
     Unavailable,
@@ -215,8 +214,8 @@ def test_no_room_for_a_role(authority: MemcachedAuthority) -> None:
 
 
 def test_a_console_without_a_port(authority: MemcachedAuthority) -> None:
-    """There is nothing to dial."""
-    with pytest.raises(Conflict):
+    """There is no room for one there; the words say what to do."""
+    with pytest.raises(BadRequest, match="memcached, which has no room for a console"):
         outcome(authority.issue(instance(), Console(0, "", None), ALICE, URL))
 
 

@@ -21,7 +21,6 @@ from consoled.db.engine import make_engine
 from consoled.errors import (
     BadRequest,
     ConfigError,
-    Conflict,
     ConsoledError,
     InstanceNotRunning,
     NotFound,
@@ -247,8 +246,8 @@ def test_no_room_for_a_role(authority: NovaAuthority) -> None:
 
 
 def test_issue_refuses_a_console_without_a_port(authority: NovaAuthority) -> None:
-    """There is nothing to dial."""
-    with pytest.raises(Conflict):
+    """There is no room for one there; the words say what to do."""
+    with pytest.raises(BadRequest, match="nova's database, which has no room for a console"):
         outcome(authority.issue(instance(), Console(0, "", None), ALICE, URL))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from threading import Barrier, current_thread
+from threading import Barrier, Event, current_thread
+from threading import enumerate as enumerate_threads
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, gatherResults
@@ -50,8 +51,9 @@ class Workers(TestCase):
         done: list[int] = []
         for number in range(50):
             worker.run(done.append, number)
-        worker.stop()
+        await worker.stop()
         self.assertEqual(done, list(range(50)))
+        self.assertNotIn("work-0", [thread.name for thread in enumerate_threads()])
 
     async def test_a_cancelled_call_is_nobodys(self) -> None:
         """Its outcome is dropped without a word; the next call is answered."""
@@ -62,3 +64,14 @@ class Workers(TestCase):
         with self.assertRaises(CancelledError):
             await cancelled
         self.assertEqual(await worker.run(abs, -1), 1)
+
+    async def test_a_stuck_call_holds_nobody_up_but_the_end(self) -> None:
+        """The event loop goes on while a stop waits: so signals and deadlines are heard."""
+        worker, release = self.worker(), Event()
+        worker.start()
+        worker.run(release.wait)
+        ended = worker.stop()
+        self.assertNoResult(ended)
+        release.set()
+        await ended
+        self.assertIsNone(await worker.stop())

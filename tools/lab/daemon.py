@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import select
+import signal
+import subprocess
 import sys
 import time
 import urllib.error
@@ -11,7 +14,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import yaml
@@ -19,6 +21,9 @@ import yaml
 from tools.lab.errors import LabError
 from tools.lab.kept import KeptProcess
 from tools.lab.ports import free_ports
+from tools.lab.started import Started
+
+ROOT = Path(__file__).resolve().parents[2]
 
 STEP = 0.02
 """Seconds between two looks into a log."""
@@ -51,7 +56,7 @@ class Answer(NamedTuple):
     body: Any
 
 
-class Daemon:
+class Daemon(Started):
     """One cell's daemon, with keys for an admin, a member, a reader and a stranger.
 
     :param folder: for its configuration, state and log.
@@ -265,16 +270,17 @@ class Daemon:
         token = self.console_url(uuid, index, key).partition("?")[2]
         return f"{self._scheme('ws')}://127.0.0.1:{self.port}/serial.html?{token}"
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
+    def consolectl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """``consolectl --config FILE WORDS``, as on the daemon's machine, whatever its outcome."""
+        return subprocess.run(
+            [sys.executable, "-m", "consoled.cli", "--config", self.config_file, *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+        )
 
 
 def _json(data: bytes) -> Any:
@@ -309,3 +315,12 @@ def static_daemon(
     sections.setdefault("static", {})["inventory"] = path
     with Daemon(folder, sections) as daemon:
         yield daemon
+
+
+def add_instance(daemon: Daemon, instance: Mapping[str, object]) -> None:
+    """One more instance for a running :func:`static_daemon`."""
+    path = daemon.folder / "inventory.yaml"
+    path.write_text(inventory(*json.loads(path.read_text())["instances"], instance))
+    seen = len(daemon.events())
+    os.kill(daemon.pid, signal.SIGHUP)
+    daemon.wait_for_event("reloaded", since=seen, message="the static driver reloaded")

@@ -15,17 +15,17 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from sqlalchemy import create_engine
 
 from tools.lab.errors import LabError
 from tools.lab.kept import KeptProcess
+from tools.lab.notice import wait_for_ready
+from tools.lab.started import Started
 
 SOCKET_PATH_LIMIT = 107
 """The longest path of a Unix socket, in bytes (unix(7))."""
@@ -37,7 +37,7 @@ USERS = ("postgres", "nobody")
 """Whom a server runs as when we are root: the first that there is."""
 
 
-class PrivateServer(ABC):
+class PrivateServer(Started):
     """A database server of our own, from :meth:`start` to :meth:`stop`.
 
     It may be started again after a stop, and has its data still. Writes are not flushed to
@@ -120,7 +120,7 @@ class PrivateServer(ABC):
                 cwd=self.folder,
             )
             try:
-                self._wait_until_ready(ready)
+                wait_for_ready(ready, self.process, self.name, START_TIMEOUT)
             except BaseException:
                 self.stop()
                 raise
@@ -172,36 +172,6 @@ class PrivateServer(ABC):
         if found is None:
             raise LabError(f"there is no {name}: run apt-get install {self.package}")
         return found
-
-    def _wait_until_ready(self, ready: socket.socket) -> None:
-        """Waits for the server's own READY notice (sd_notify(3)), or its end."""
-        deadline = time.monotonic() + START_TIMEOUT
-        sources: list[socket.socket | int] = [ready, self.process.ended]
-        while (left := deadline - time.monotonic()) > 0:
-            heard, _, _ = select.select(sources, [], [], left)
-            if ready in heard:
-                if b"READY=1" in ready.recv(4096):
-                    return
-            elif heard:
-                raise LabError(
-                    f"{self.name} ended at its start; its log {self.log} ends with:\n"
-                    f"{self.process.tail()}"
-                )
-        raise LabError(
-            f"{self.name} was not ready after {START_TIMEOUT:.0f} s; its log is {self.log}:\n"
-            f"{self.process.tail()}"
-        )
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 class PrivatePostgreSQL(PrivateServer):

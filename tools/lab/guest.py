@@ -48,6 +48,11 @@ SERIAL_XML = """\
       <target port='{index}'/>
     </serial>"""
 
+PTY_XML = """\
+    <serial type='pty'>
+      <target port='{index}'/>
+    </serial>"""
+
 NOVA_XML = """
     <nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">
       <nova:name>{name}</nova:name>
@@ -64,6 +69,7 @@ class Guest:
 
     :param libvirtd: the running daemon that it lives in.
     :param serial_ports: the TCP ports, one for each serial port; 2 free ones by default.
+    :param ptys: further serial ports after those, which are ptys.
     :param project: the project that nova's metadata in the domain names, or none.
     :param host: the address that the serial ports listen on.
     """
@@ -79,6 +85,7 @@ class Guest:
         project: str | None = None,
         host: str = "127.0.0.1",
         memory_mib: int = 128,
+        ptys: int = 0,
     ) -> None:
         self.libvirtd = libvirtd
         self.image = image
@@ -88,6 +95,7 @@ class Guest:
         self.project = project
         self.host = host
         self.memory_mib = memory_mib
+        self.ptys = ptys
 
     @property
     def pid(self) -> int:
@@ -113,8 +121,14 @@ class Guest:
             initrd=_path(self.image.initrd),
             command_line=escape(f"{self.image.command_line} guest.name={self.name}"),
             serials="\n".join(
-                SERIAL_XML.format(host=quoteattr(self.host), port=port, index=index)
-                for index, port in enumerate(self.serial_ports)
+                [
+                    SERIAL_XML.format(host=quoteattr(self.host), port=port, index=index)
+                    for index, port in enumerate(self.serial_ports)
+                ]
+                + [
+                    PTY_XML.format(index=len(self.serial_ports) + number)
+                    for number in range(self.ptys)
+                ]
             ),
         )
 

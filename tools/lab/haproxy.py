@@ -9,12 +9,12 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tools.lab.errors import LabError
 from tools.lab.kept import KeptProcess
 from tools.lab.ports import free_ports
+from tools.lab.started import Started
 
 DEADLINE = 30.0
 """Seconds for a start."""
@@ -35,7 +35,7 @@ defaults
 """
 
 
-class HAProxy:
+class HAProxy(Started):
     """Debian's HAProxy: round robin, without any stickiness.
 
     :param folder: for its configuration and log.
@@ -80,17 +80,6 @@ class HAProxy:
         if self._process is not None:
             self._process.stop()
             self._process = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 def _listens(port: int) -> bool:

@@ -9,18 +9,17 @@ whose XDG folders lie in its folder.
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import socket
 import subprocess
-import time
 import uuid
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tools.lab.errors import LabError
 from tools.lab.kept import KeptProcess
+from tools.lab.notice import wait_for_ready
+from tools.lab.started import Started
 
 SOCKET_PATH_LIMIT = 107
 """The longest path of a Unix socket, in bytes (unix(7))."""
@@ -52,7 +51,7 @@ cgroup_controllers = []
 """
 
 
-class PrivateLibvirtd:
+class PrivateLibvirtd(Started):
     """A libvirt daemon of our own, from :meth:`start` to :meth:`stop`.
 
     :param folder: its own folder; short, as Unix sockets lie in it.
@@ -124,7 +123,9 @@ class PrivateLibvirtd:
             else:
                 self._process = KeptProcess([program], self.log, env=environment | self._xdg())
             try:
-                self._wait_until_ready(ready)
+                wait_for_ready(
+                    ready, self.process, f"libvirtd {self.name!r}", START_TIMEOUT, self._advice
+                )
             except BaseException:
                 self.stop()
                 raise
@@ -147,7 +148,7 @@ class PrivateLibvirtd:
 
     def _lay_out(self) -> None:
         """Makes the folders and configuration files."""
-        for part in ("etc/libvirt", "run/libvirt", "lib", "cache", "log"):
+        for part in ("etc/libvirt", "run/libvirt", "run/lock", "lib", "cache", "log"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         (self.folder / "no-kvm").touch()
         (self.folder / "run").chmod(0o700 if not self.privileged else 0o755)
@@ -187,25 +188,6 @@ class PrivateLibvirtd:
             "XDG_CACHE_HOME": str(self.folder / "cache"),
         }
 
-    def _wait_until_ready(self, ready: socket.socket) -> None:
-        """Waits for the daemon's own READY notice (sd_notify(3)), or its end."""
-        deadline = time.monotonic() + START_TIMEOUT
-        sources: list[socket.socket | int] = [ready, self.process.ended]
-        while (left := deadline - time.monotonic()) > 0:
-            heard, _, _ = select.select(sources, [], [], left)
-            if ready in heard:
-                if b"READY=1" in ready.recv(4096):
-                    return
-            elif heard:
-                raise LabError(
-                    f"libvirtd {self.name!r} ended at its start; its log {self.log} ends with:\n"
-                    f"{self.process.tail()}{self._advice()}"
-                )
-        raise LabError(
-            f"libvirtd {self.name!r} was not ready after {START_TIMEOUT:.0f} s; "
-            f"its log is {self.log}:\n{self.process.tail()}"
-        )
-
     def _advice(self) -> str:
         """What a failed start most likely wants."""
         if not self.privileged:
@@ -220,14 +202,3 @@ class PrivateLibvirtd:
             f"({probe.stderr.strip()}): run it as an ordinary user, or give the container "
             "CAP_SYS_ADMIN."
         )
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()

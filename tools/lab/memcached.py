@@ -8,11 +8,11 @@ import select
 import shutil
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tools.lab.errors import LabError
 from tools.lab.kept import KeptProcess
+from tools.lab.started import Started
 
 STEP = 0.02
 """Seconds between two looks for the port's file."""
@@ -21,7 +21,7 @@ DEADLINE = 30.0
 """Seconds for a start."""
 
 
-class Memcached:
+class Memcached(Started):
     """Debian's memcached, from :meth:`start` to :meth:`stop`; what it held is gone then.
 
     :param folder: for its log and the file with its port.
@@ -71,14 +71,3 @@ class Memcached:
         if self._process is not None:
             self._process.stop()
             self._process = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()

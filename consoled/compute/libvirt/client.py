@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,13 @@ from consoled.compute.libvirt.qmp import MonitorRefused
 from consoled.errors import ConfigError
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+
+
+KEEPALIVE_INTERVAL = 5
+"""Seconds between two questions whether the other end still lives."""
+
+KEEPALIVE_COUNT = 3
+"""Questions that may stay without an answer: after 20 s a connection counts as lost."""
 
 
 class ClientError(Exception):
@@ -33,6 +40,10 @@ class DomainRecord:
 
 class DefinitionRefused(Exception):
     """libvirt does not take a domain's definition; the text is libvirt's own."""
+
+
+class StartRefused(Exception):
+    """libvirt does not start a domain; the text is libvirt's own."""
 
 
 @frozen
@@ -119,6 +130,14 @@ class LibvirtClient:
         """
         self._asked(lambda connection: self._take_definition(connection, xml))
 
+    def power_on(self, uuid: str) -> None:
+        """Starts a domain, if it does not run.
+
+        :raises StartRefused: libvirt does not, and why.
+        """
+        if self._asked(lambda connection: self._powered_on(connection, uuid)) is None:
+            raise StartRefused("the domain is gone")
+
     def domain_xmls(self, uuid: str | None = None) -> list[DomainXMLs]:
         """All domains as they run and as they start next; one that vanishes is left out.
 
@@ -144,6 +163,31 @@ class LibvirtClient:
         if answer is None:
             raise MonitorRefused("the domain is gone")
         return str(answer)
+
+    def pty_held(self, uuid: str, alias: str) -> bool:
+        """Whether somebody has a domain's pty open through libvirt; False where that is not known.
+
+        It is opened for a moment to see.
+
+        :param alias: libvirt's name of the device.
+        """
+        return self._tried(uuid, alias, 0) is False
+
+    def throw_off_pty(self, uuid: str, alias: str) -> bool:
+        """Ends the console of whoever has a domain's pty open through libvirt.
+
+        :returns: whether it is free now.
+        """
+        return self._tried(uuid, alias, self._libvirt.VIR_DOMAIN_CONSOLE_FORCE) is True
+
+    def addresses(self, uuid: str, sources: Sequence[str]) -> list[list[str]]:
+        """What each source knows of the addresses of a domain's interfaces; nothing where it
+        cannot be asked.
+
+        :param sources: of ``lease``, ``agent`` and ``arp``.
+        """
+        found = self._asked(lambda connection: self._addresses(connection, uuid, sources))
+        return [[] for _ in sources] if found is None else list(found)
 
     def close(self) -> None:
         """Closes the connection; the next call would open it again."""
@@ -187,6 +231,17 @@ class LibvirtClient:
                 raise
             raise DefinitionRefused(str(error)) from None
 
+    def _powered_on(self, connection: Any, uuid: str) -> bool:
+        domain = connection.lookupByUUIDString(uuid)
+        try:
+            if not domain.isActive():
+                domain.create()
+        except self._libvirt.libvirtError as error:
+            if self._is_missing(error) or not self._alive():
+                raise
+            raise StartRefused(str(error)) from None
+        return True
+
     def _xmls(self, domain: Any) -> DomainXMLs | None:
         try:
             active, kept = bool(domain.isActive()), bool(domain.isPersistent())
@@ -206,6 +261,42 @@ class LibvirtClient:
             if self._is_missing(error) or not self._alive():
                 raise
             raise MonitorRefused(str(error)) from None
+
+    def _addresses(self, connection: Any, uuid: str, sources: Sequence[str]) -> list[list[str]]:
+        domain = connection.lookupByUUIDString(uuid)
+        return [self._of_source(domain, source) for source in sources]
+
+    def _of_source(self, domain: Any, source: str) -> list[str]:
+        number = getattr(self._libvirt, f"VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_{source.upper()}")
+        try:
+            interfaces = domain.interfaceAddresses(number)
+        except self._libvirt.libvirtError as error:
+            if self._is_missing(error) or not self._alive():
+                raise
+            # No such network, no agent, a domain that does not run.
+            return []
+        return [
+            str(address["addr"])
+            for interface in interfaces.values()
+            for address in interface["addrs"] or ()
+        ]
+
+    def _tried(self, uuid: str, alias: str, flags: int) -> bool | None:
+        """Whether a pty could be opened, None where it is not known; it is closed again."""
+        found = self._asked(lambda connection: self._opens(connection, uuid, alias, flags))
+        return found if isinstance(found, bool) else None
+
+    def _opens(self, connection: Any, uuid: str, alias: str, flags: int) -> bool | str:
+        domain, stream = connection.lookupByUUIDString(uuid), connection.newStream(0)
+        try:
+            domain.openConsole(alias, stream, flags | self._libvirt.VIR_DOMAIN_CONSOLE_SAFE)
+        except self._libvirt.libvirtError as error:
+            if self._is_missing(error) or not self._alive():
+                raise
+            busy = error.get_error_code() == self._libvirt.VIR_ERR_OPERATION_FAILED
+            return False if busy else str(error)
+        stream.finish()
+        return True
 
     def _asked(self, question: Callable[[Any], Any]) -> Any:
         """The answer; a connection that turns out to be lost is opened once more."""
@@ -227,6 +318,10 @@ class LibvirtClient:
             # libvirt's own habit is to print each error on stderr.
             self._libvirt.registerErrorHandler(_silent, None)
             self._connection = self._libvirt.open(self.uri)
+            # A machine that vanished holds a question for a quarter of an hour otherwise. libvirt's
+            # in-process driver has none, and neither has a process without an event loop.
+            with suppress(self._libvirt.libvirtError):
+                self._connection.setKeepAlive(KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
         return self._connection
 
     def _alive(self) -> bool:

@@ -286,17 +286,19 @@ def configuration(change: Change) -> Mapping[str, Any]:
         "domain": change.domain,
         "changed": change.changed,
         "power_cycle": change.power_cycle,
-        "ports": [
-            {
-                "index": port.index,
-                "host": port.host,
-                "port": port.port,
-                "tls": port.tls,
-                "log": port.log,
-                "configured": port.own,
-            }
-            for port in change.ports
-        ],
+        "ports": [port_view(port) for port in change.ports],
         "warnings": list(change.warnings),
         "diff": change.diff,
+    }
+
+
+def port_view(port: Listening) -> Mapping[str, Any]:
+    """A serial port as JSON."""
+    return {
+        "index": port.index,
+        "host": port.host,
+        "port": port.port,
+        "tls": port.tls,
+        "log": port.log,
+        "configured": port.own,
     }

@@ -13,7 +13,7 @@ from consoled.compute.libvirt.configuring import DomainConfigurator
 from consoled.compute.libvirt.thread import DaemonThread
 from consoled.compute.port_parts import PortParts
 from consoled.service import Part
-from consoled.settings import Settings
+from consoled.settings import LibvirtHost, Settings
 
 TIMEOUT = 10.0
 """Seconds for an answer of libvirt's; to define a domain takes longer than to look at one."""
@@ -21,7 +21,7 @@ TIMEOUT = 10.0
 
 @frozen
 class DomainParts:
-    """The domains of the daemon's own libvirt host.
+    """The domains of one libvirt host.
 
     :ivar part: what starts and stops: a thread and a connection of their own.
     """
@@ -30,14 +30,14 @@ class DomainParts:
     part: Part
 
     @classmethod
-    def of(cls, settings: Settings, reactor: Any, ports: PortParts) -> Self:
-        """For ``[libvirt] uri``; no thread runs yet.
+    def of(cls, settings: Settings, host: LibvirtHost, reactor: Any, ports: PortParts) -> Self:
+        """For that host; no thread runs yet.
 
         :param ports: that the domains are given.
         """
-        uri = settings.libvirt.uri
-        worker, client = DaemonThread(reactor, "libvirt-domains"), LibvirtClient(uri)
-        asker = Asker(f"libvirt at {uri}, to configure domains,", worker, reactor, TIMEOUT)
+        worker = DaemonThread(reactor, f"{host.label}-domains")
+        client = LibvirtClient(host.uri)
+        asker = Asker(f"libvirt at {host.uri}, to configure domains,", worker, reactor, TIMEOUT)
 
         def stop() -> Deferred[None]:
             closed = asker.ask(client.close)
@@ -48,7 +48,7 @@ class DomainParts:
             client=client,
             asking=asker,
             ports=ports.allocator,
-            address=settings.serial_console.proxyclient_address,
+            address=host.proxyclient_address,
             noted=ports.keeper.reconcile,
             opens_tls=settings.libvirt.chardev_tls_ca is not None,
         )

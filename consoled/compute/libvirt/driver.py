@@ -213,6 +213,7 @@ class LibvirtDriver:
                 record.xml,
                 proxyclient_address=self.proxyclient_address,
                 default_project=self.default_project,
+                compute_host=host,
             )
         except DomainXMLError as error:
             self._log.error("a domain's XML cannot be read: {cause}", cause=str(error))

@@ -20,13 +20,7 @@ from typing import Any
 
 from attrs import define, field
 
-from consoled.compute.libvirt.client import ClientError
-
-KEEPALIVE_INTERVAL = 5
-"""Seconds between two questions whether the other end still lives."""
-
-KEEPALIVE_COUNT = 3
-"""Questions that may stay without an answer: after 20 s a connection counts as lost."""
+from consoled.compute.libvirt.client import KEEPALIVE_COUNT, KEEPALIVE_INTERVAL, ClientError
 
 ERROR_PAUSE = 1.0
 """Seconds until the loop's next turn after one that failed."""

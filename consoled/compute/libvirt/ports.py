@@ -1,5 +1,7 @@
 """Who has a guest's serial ports, by QEMU's own word; throwing them off; BREAK.
 
+Of a pty it is libvirt that knows who has it: a console is opened for a moment to see.
+
 QEMU's monitor is asked through libvirt. A QEMU that hangs, or a guest in the middle of a
 migration, keeps such a call for half a minute or for good. So these calls have connections
 and threads of their own. Whatever fails of the first two only means that nothing is known;
@@ -8,7 +10,7 @@ whoever sends a BREAK is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import TypeVar
 from zlib import crc32
@@ -21,7 +23,7 @@ from twisted.python.failure import Failure
 from consoled.compute.libvirt import qmp
 from consoled.compute.libvirt.asking import Asker
 from consoled.compute.libvirt.client import LibvirtClient
-from consoled.compute.libvirt.xml import DomainXMLError, serial_chardevs
+from consoled.compute.libvirt.xml import DomainXMLError, serial_chardevs, serial_ptys
 from consoled.errors import Conflict, Unavailable
 
 T = TypeVar("T")
@@ -49,6 +51,12 @@ class Lane:
     asker: Asker
     client: LibvirtClient
 
+    def end(self) -> Deferred[None]:
+        """Closes the connection and ends the thread; a stuck call is left behind."""
+        closed: Deferred[None] = self.asker.ask(self.client.close)
+        # It does not matter any more whether libvirt answers.
+        return closed.addErrback(lambda _: None).addBoth(lambda _: self.asker.worker.stop())
+
 
 @define(eq=False)
 class GuestPorts:
@@ -69,7 +77,7 @@ class GuestPorts:
 
     def stop(self) -> Deferred[None]:
         """Closes the connections and ends the threads; a stuck call is left behind."""
-        ends = DeferredList([_end(lane) for lane in self.lanes])
+        ends = DeferredList([lane.end() for lane in self.lanes])
         return ends.addCallback(lambda _: None)
 
     def free_port(self, instance_uuid: str, index: int) -> Deferred[bool]:
@@ -156,13 +164,14 @@ class GuestPorts:
             self._log.warn("who holds a guest's serial ports is not known: {cause}", cause=cause)
 
 
-def _end(lane: Lane) -> Deferred[None]:
-    closed: Deferred[None] = lane.asker.ask(lane.client.close)
-    return closed.addErrback(lambda _: None).addBoth(lambda _: lane.asker.worker.stop())
-
-
 def _held(client: LibvirtClient, uuid: str) -> frozenset[int]:
-    chardevs = _chardevs(client, uuid)
+    xml = _living(client, uuid)
+    ptys = serial_ptys(xml)
+    held = frozenset(index for index, alias in ptys.items() if client.pty_held(uuid, alias))
+    return held | _connected(client, uuid, serial_chardevs(xml, "tcp"))
+
+
+def _connected(client: LibvirtClient, uuid: str, chardevs: Mapping[int, str]) -> frozenset[int]:
     if not chardevs:
         return frozenset()
     connected = qmp.connected(_asked(client, uuid, qmp.QUERY_CHARDEV))
@@ -170,7 +179,11 @@ def _held(client: LibvirtClient, uuid: str) -> frozenset[int]:
 
 
 def _free(client: LibvirtClient, uuid: str, index: int, given_up: Callable[[], bool]) -> bool:
-    chardev = _chardevs(client, uuid).get(index)
+    xml = _living(client, uuid)
+    alias = serial_ptys(xml).get(index)
+    if alias is not None:
+        return not given_up() and client.throw_off_pty(uuid, alias)
+    chardev = serial_chardevs(xml).get(index)
     if chardev is None:
         return False
     quiet = 0
@@ -189,7 +202,7 @@ def _free(client: LibvirtClient, uuid: str, index: int, given_up: Callable[[], b
 
 
 def _break(client: LibvirtClient, uuid: str, index: int, over: Event, begun: Event) -> None:
-    chardev = _chardevs(client, uuid).get(index)
+    chardev = serial_chardevs(_living(client, uuid)).get(index)
     if chardev is None:
         raise Conflict(
             f"Instance {uuid} has no serial port {index} that takes a BREAK now: it does not run, "
@@ -201,9 +214,10 @@ def _break(client: LibvirtClient, uuid: str, index: int, over: Event, begun: Eve
         _asked(client, uuid, qmp.send_break(chardev))
 
 
-def _chardevs(client: LibvirtClient, uuid: str) -> dict[int, str]:
+def _living(client: LibvirtClient, uuid: str) -> str:
+    """The XML of a domain; that of nothing where it is gone."""
     record = client.domain(uuid)
-    return {} if record is None else serial_chardevs(record.xml)
+    return "<domain/>" if record is None else record.xml
 
 
 def _asked(client: LibvirtClient, uuid: str, command: str) -> object:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 
 from consoled.compute.libvirt.bind_error import taken_port
-from consoled.compute.libvirt.client import ClientError
+from consoled.compute.libvirt.client import ClientError, StartRefused
 from consoled.compute.ports import PortAllocator
 
 T = TypeVar("T")
@@ -30,12 +30,12 @@ async def start_with_ports(
     :param attempt: writes the ports into the domain's XML and starts it.
     :param ports: those that the allocator has given to the instance.
     :raises consoled.compute.libvirt.client.ClientError: libvirt's error, of another kind or of
-        the second attempt.
+        the second attempt; ``StartRefused`` where the attempt raises that.
     :raises consoled.errors.ConsoledError: there is no next port.
     """
     try:
         return await attempt(ports)
-    except ClientError as error:
+    except (ClientError, StartRefused) as error:
         taken = taken_port(str(error))
         if taken is None or taken.port not in ports.values():
             raise

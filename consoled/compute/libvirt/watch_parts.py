@@ -2,60 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from consoled.compute.instance_keeper import InstanceKeeper
-from consoled.compute.libvirt.events import EventConnection, EventLoop
+from consoled.compute.libvirt.events import EventConnection
 from consoled.compute.libvirt.thread import DaemonThread
 from consoled.compute.libvirt.watcher import DomainWatcher
-from consoled.compute.port_keeper import PortKeeper
-from consoled.compute.rounds import Rounds
-from consoled.interfaces import Database, DomainDriver
+from consoled.compute.rounds import Look, Rounds
 from consoled.service import Part
-from consoled.settings import Settings
-
-NAME = "libvirt"
-"""The hypervisor's name in the figures: that of its section in the configuration."""
+from consoled.settings import LibvirtHost
 
 
 @frozen
 class WatchParts:
-    """The domains of the daemon's own libvirt host.
+    """The domains of one libvirt host.
 
-    :ivar parts: what starts and stops, after the database and the ports, and before them.
+    :ivar keeper: of the rows of its instances.
+    :ivar rounds: have its domains looked at.
+    :ivar parts: what starts and stops, after the database, the ports and libvirt's event loop,
+        and before them.
     """
 
+    keeper: InstanceKeeper
+    rounds: Rounds
     parts: tuple[Part, ...]
 
     @classmethod
     def of(
         cls,
-        settings: Settings,
+        host: LibvirtHost,
         reactor: Any,
-        driver: DomainDriver,
-        ports: PortKeeper,
-        database: Database,
+        keeper: InstanceKeeper,
+        looks: Sequence[Look],
     ) -> Self:
-        """For ``[libvirt] uri``; no thread runs yet.
+        """For that host; no thread runs yet.
 
-        :param ports: the books of the domains' ports.
+        :param looks: what is done at each look at its domains, that of the keeper among it.
         """
-        uri, loop = settings.libvirt.uri, EventLoop()
-        keeper = InstanceKeeper(driver, database)
+        rounds = Rounds(looks, reactor)
         watcher = DomainWatcher(
-            name=NAME,
-            uri=uri,
-            source=EventConnection(uri),
-            worker=DaemonThread(reactor, "libvirt-watch"),
-            rounds=Rounds([keeper.reconcile, ports.reconcile], reactor),
+            name=host.label,
+            uri=host.uri,
+            source=EventConnection(host.uri),
+            worker=DaemonThread(reactor, f"{host.label}-watch"),
+            rounds=rounds,
             reactor=reactor,
         )
-        return cls(
-            (
-                Part(loop.start, lambda: None),
-                Part(watcher.start, lambda: Deferred.fromCoroutine(watcher.stop())),
-            )
-        )
+        part = Part(watcher.start, lambda: Deferred.fromCoroutine(watcher.stop()))
+        return cls(keeper, rounds, (part,))

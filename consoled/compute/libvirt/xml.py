@@ -2,8 +2,8 @@
 
 Only ``<serial>`` is read: libvirt repeats serial port 0 as a ``<console>``. A port can be
 used when QEMU listens on TCP (mode ``bind``) and speaks the raw protocol, in clear or over
-TLS (``tls='yes'``); all others are named with the reason. The owner comes from nova's
-metadata, whatever version of its namespace it is in.
+TLS (``tls='yes'``), and when it is a pty; all others are named with the reason. The owner comes
+from nova's metadata, whatever version of its namespace it is in.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from consoled.model import Console
 _NOVA = re.compile(r"\{http://openstack\.org/xmlns/libvirt/nova/[^}]*\}instance")
 _WILDCARDS = frozenset({"", "*", "0.0.0.0", "::"})
 _LONGEST = 255
+_CHARDEV = "char"
+_AGENT = "org.qemu.guest_agent.0"
 
 
 class DomainXMLError(ValueError):
@@ -50,11 +52,16 @@ class DomainFacts:
 
 
 def parse_domain(
-    text: str, *, proxyclient_address: str, default_project: str | None = None
+    text: str,
+    *,
+    proxyclient_address: str,
+    default_project: str | None = None,
+    compute_host: str = "",
 ) -> DomainFacts:
     """The facts in one domain's XML.
 
     :param proxyclient_address: where a port that listens on every address is reached.
+    :param compute_host: the host of consoles without a port.
     :param default_project: the project of a domain without nova metadata.
     :raises DomainXMLError: the text is not well-formed, or not a domain with name and uuid.
     """
@@ -67,7 +74,7 @@ def parse_domain(
     consoles: dict[int, Console] = {}
     for serial in root.iterfind("devices/serial") if active else ():
         try:
-            console = _console(serial, proxyclient_address)
+            console = _console(serial, proxyclient_address, compute_host)
         except _Unusable as why:
             notes.append(f"serial port {_index(serial)} cannot be used: {why}")
         else:
@@ -105,11 +112,24 @@ def named_ports(text: str, *, proxyclient_address: str) -> tuple[NamedPort, ...]
     return tuple(found)
 
 
-def serial_chardevs(text: str) -> dict[int, str]:
+def serial_ptys(text: str) -> dict[int, str]:
+    """libvirt's name of the pty behind each serial port of a living domain that is one.
+
+    :returns: index -> name, as virDomainOpenConsole takes it.
+    :raises DomainXMLError: the text is not well-formed.
+    """
+    return {
+        index: chardev.removeprefix(_CHARDEV)
+        for index, chardev in serial_chardevs(text, "pty").items()
+    }
+
+
+def serial_chardevs(text: str, kind: str | None = None) -> dict[int, str]:
     """QEMU's id of the chardev behind each serial port of a living domain.
 
     libvirt calls the chardev of the device with the alias ``serial0`` ``charserial0``.
 
+    :param kind: of devices of this type only.
     :returns: index -> id; a port without an alias is not in it.
     :raises DomainXMLError: the text is not well-formed.
     """
@@ -119,9 +139,18 @@ def serial_chardevs(text: str) -> dict[int, str]:
         alias = serial.find("alias")
         name = "" if alias is None else alias.get("name", "")
         index = _number(_index(serial))
-        if name and index is not None:
-            found.setdefault(index, f"char{name}")
+        if name and index is not None and kind in (None, serial.get("type")):
+            found.setdefault(index, f"{_CHARDEV}{name}")
     return found
+
+
+def has_agent(text: str) -> bool:
+    """Whether an agent in a living domain listens (``qemu-guest-agent``).
+
+    :raises DomainXMLError: the text is not well-formed.
+    """
+    targets = _root(text).iterfind(f"devices/channel/target[@name='{_AGENT}']")
+    return any(target.get("state") == "connected" for target in targets)
 
 
 class _Unusable(Exception):
@@ -163,10 +192,12 @@ def _owner(
     return domain, default_project, []
 
 
-def _console(serial: etree._Element, proxyclient_address: str) -> Console:
+def _console(serial: etree._Element, proxyclient_address: str, compute_host: str) -> Console:
     kind = serial.get("type")
+    if kind == "pty":
+        return Console(index=_target(serial), host=compute_host[:_LONGEST], port=None)
     if kind != "tcp":
-        raise _Unusable(f"its type is {kind}, not tcp")
+        raise _Unusable(f"its type is {kind}, neither tcp nor pty")
     source = serial.find("source")
     if source is None or source.get("mode") != "bind":
         raise _Unusable("it does not listen (mode is not bind)")
@@ -182,10 +213,14 @@ def _console(serial: etree._Element, proxyclient_address: str) -> Console:
     port = _number(source.get("service"))
     if port is None or not 0 < port < 65536:
         raise _Unusable("its service is not a port number")
+    return Console(index=_target(serial), host=host, port=port, tls=source.get("tls") == "yes")
+
+
+def _target(serial: etree._Element) -> int:
     index = _number(_index(serial))
     if index is None:
         raise _Unusable("its target has no port number")
-    return Console(index=index, host=host, port=port, tls=source.get("tls") == "yes")
+    return index
 
 
 def _index(serial: etree._Element) -> str:
