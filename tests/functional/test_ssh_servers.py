@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ssh_loop import Client, Echo, Flood, Loop, Silent, node
+from twisted.internet.defer import Deferred
 
 from consoled.transports.ssh.errors import NoForwarding
 from consoled.transports.ssh.keys import KeyFiles, KeyText
@@ -462,7 +463,12 @@ def test_a_target_that_does_not_read_pauses_its_writer(
         def connectionMade(self) -> None:
             """Paused."""
             super().connectionMade()
+            self.over: Deferred[None] = Deferred()
             self.transport.pauseProducing()
+
+        def connectionLost(self, reason: object = None) -> None:
+            """Everything was read."""
+            self.over.callback(None)
 
     class Source(Client):
         """Writes while it is allowed to."""
@@ -474,11 +480,13 @@ def test_a_target_that_does_not_read_pauses_its_writer(
             loop.reactor.callLater(0, self.more)
 
         def more(self) -> None:
-            """64 KiB in each turn."""
+            """64 KiB in each turn, 64 MiB in all."""
+            self.allowed = self.allowed and self.written < 64 * MIB
             if self.allowed:
                 self.written += 65536
                 self.transport.write(b"s" * 65536)
                 loop.reactor.callLater(0, self.more)
+            self._look()
 
         def pauseProducing(self) -> None:
             """Enough."""
@@ -487,7 +495,7 @@ def test_a_target_that_does_not_read_pauses_its_writer(
 
         def resumeProducing(self) -> None:
             """On."""
-            self.allowed = self.written < 64 * MIB
+            self.allowed = True
             self.more()
 
         def stopProducing(self) -> None:
@@ -506,6 +514,8 @@ def test_a_target_that_does_not_read_pauses_its_writer(
         source.until(lambda: not source.allowed and source.written >= 64 * MIB)
         loop.run(source.transport.loseConnection)
         source.until_lost()
+        # sshd may still have some of it.
+        loop.run(lambda: made[0].over)
         assert made[0].count == source.written
 
 
