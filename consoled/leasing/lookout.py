@@ -41,6 +41,7 @@ class Lookout:
     own_id: Callable[[], str | None]
     heard: Callable[[str, News], Awaitable[None]]
     _watch: PeerWatch = field(init=False)
+    _looked: bool = field(default=False, init=False)
     _log: Logger = field(factory=Logger, init=False)
     _loop: LoopingCall | None = field(default=None, init=False)
     _stopped: Deferred[LoopingCall] | None = field(default=None, init=False)
@@ -50,8 +51,8 @@ class Lookout:
 
     @property
     def peers(self) -> bool:
-        """Whether the last poll has seen any other living replica."""
-        return self._watch.sees_any
+        """Whether there may be another living replica: until the first poll, nobody knows."""
+        return not self._looked or self._watch.sees_any
 
     def start(self) -> None:
         """Polls from now on."""
@@ -72,6 +73,7 @@ class Lookout:
             own_id = self.own_id()
             news = await self.database.read(observers.news, own_id or NOBODY)
             now = self.seconds()
+            self._looked = True
             self._watch.saw((peer for peer in news.peers if peer.replica_id != own_id), now)
             if own_id is not None:
                 await self.heard(own_id, news)

@@ -93,6 +93,8 @@ class Service(ThreadingTCPServer):
     """
 
     daemon_threads = True
+    # With the default of five, Linux resets some of many that come at once.
+    request_queue_size = 128
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Echo)

@@ -69,6 +69,19 @@ def test_a_held_console_is_busy(other: int) -> None:
     assert held.valid
 
 
+def test_nobody_is_alone_before_the_first_look() -> None:
+    """A viewer that comes to a replica in its first moment is sent on as one that comes later."""
+    world, a, _ = two()
+    held = a.lease()
+    late = Node(world, "c")
+    late.wire.prompt = False
+    late.leases.start()
+    asked = late.leases.elsewhere(WEB, 0, None)
+    # Before its own first beat and look have come back.
+    late.wire.calls.pop().reply()
+    assert outcome(asked).claim == held.claim
+
+
 def test_an_unknown_console() -> None:
     """Its instance was deleted since the URL was made."""
     _world, a, _ = two()
