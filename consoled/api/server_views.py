@@ -67,17 +67,15 @@ def chosen(instances: Sequence[Instance], wanted: Wanted) -> Sequence[Instance]:
         if wanted.after not in uuids:
             raise BadRequest("The query's marker is not the id of a server.")
         instances = instances[uuids.index(wanted.after) + 1 :]
-    part = wanted.name.removeprefix("^").removesuffix("$")
-    starts, ends = wanted.name.startswith("^"), wanted.name.endswith("$")
-    found = [
-        instance
-        for instance in instances
-        if part in instance.name
-        and (not starts or instance.name.startswith(part))
-        and (not ends or instance.name.endswith(part))
-        and (not (starts and ends) or instance.name == part)
-    ]
+    found = [instance for instance in instances if _named(instance.name, wanted.name)]
     return found if wanted.limit is None else found[: wanted.limit]
+
+
+def _named(name: str, wanted: str) -> bool:
+    part = wanted.removeprefix("^").removesuffix("$")
+    if wanted.startswith("^"):
+        return name == part if wanted.endswith("$") else name.startswith(part)
+    return name.endswith(part) if wanted.endswith("$") else part in name
 
 
 def brief(instance: Instance, base: str) -> Json:

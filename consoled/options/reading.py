@@ -69,7 +69,7 @@ class Reader:
         # The library takes a while to load, and few need it.
         from consoled.options import keystone
 
-        place = self._auth_type
+        place = self._auth_type_place
         try:
             return {KEYSTONE_SECTION: keystone.keys(_auth_type(place))}
         except ValueError as error:
@@ -78,7 +78,7 @@ class Reader:
             raise ConfigError(_line(f"{where}: {_shorten(place.raw)} {error}")) from None
 
     @property
-    def _auth_type(self) -> files.Place | None:
+    def _auth_type_place(self) -> files.Place | None:
         names = [(KEYSTONE_SECTION, name) for name in ("auth_type", "auth_plugin")]
         return files.find(self._files, names)
 
@@ -92,7 +92,7 @@ class Reader:
 
         conf = self._read()
         try:
-            keystone.prepare(conf, _auth_type(self._auth_type))
+            keystone.prepare(conf, _auth_type(self._auth_type_place))
         except ValueError as error:
             self.fail("api", "auth_strategy", str(error))
         return conf

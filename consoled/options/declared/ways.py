@@ -122,35 +122,37 @@ SSH_PROXY = [
     ),
 ]
 
-_ALLOWED_NETWORKS = (
-    "Where instances' addresses may be that are dialled, such as 10.0.0.0/8. Empty: everywhere but "
-    "at addresses of no guest: those of this machine, loopback, link-local and multicast ones. "
-    "What is named here is allowed, whatever it is. A guest has a say in its addresses: name the "
-    "guests' own networks where this machine reaches others."
+_PORTS = Checked(values.optional(parse_ports), "ports or START:STOP between commas, or empty")
+
+_ALLOWED_NETWORKS = cfg.Opt(
+    "allowed_networks",
+    type=listed(values.ip_network, "IP addresses or networks"),
+    default=[],
+    help="Where instances' addresses may be that are dialled, such as 10.0.0.0/8. Empty: "
+    "everywhere but at addresses of no guest: those of this machine, loopback, link-local and "
+    "multicast ones. What is named here is allowed, whatever it is. A guest has a say in its "
+    "addresses: name the guests' own networks where this machine reaches others.",
+)
+
+_CONNECT_TIMEOUT = cfg.Opt(
+    "connect_timeout",
+    type=seconds(0.1, 300),
+    default=10.0,
+    help="How long connecting to an instance may take, in seconds; past it the answer is 504.",
 )
 
 HTTP_PROXY = [
     cfg.Opt(
         "allowed_ports",
-        type=Checked(values.optional(parse_ports), "ports or START:STOP between commas, or empty"),
+        type=_PORTS,
         default="",
         sample_default="80, 8000:8100",
         help="The ports of instances whose web services are reached over "
         "/v1/servers/{server_id}/http/{port}/ of the API (plain HTTP); a STOP is not used itself. "
         "Empty: none.",
     ),
-    cfg.Opt(
-        "allowed_networks",
-        type=listed(values.ip_network, "IP addresses or networks"),
-        default=[],
-        help=_ALLOWED_NETWORKS,
-    ),
-    cfg.Opt(
-        "connect_timeout",
-        type=seconds(0.1, 300),
-        default=10.0,
-        help="How long connecting to an instance may take, in seconds; past it the answer is 504.",
-    ),
+    _ALLOWED_NETWORKS,
+    _CONNECT_TIMEOUT,
     cfg.Opt(
         "idle_timeout",
         type=seconds(1, 86_400),
@@ -170,24 +172,14 @@ HTTP_PROXY = [
 FORWARD = [
     cfg.Opt(
         "allowed_ports",
-        type=Checked(values.optional(parse_ports), "ports or START:STOP between commas, or empty"),
+        type=_PORTS,
         default="",
         sample_default="22, 5900:5910",
         help="The ports of instances that are reached over /v1/servers/{server_id}/tcp/{port} of "
         "the API, and so by `consolectl forward`; a STOP is not used itself. Empty: none.",
     ),
-    cfg.Opt(
-        "allowed_networks",
-        type=listed(values.ip_network, "IP addresses or networks"),
-        default=[],
-        help=_ALLOWED_NETWORKS,
-    ),
-    cfg.Opt(
-        "connect_timeout",
-        type=seconds(0.1, 300),
-        default=10.0,
-        help="How long connecting to an instance may take, in seconds; past it the answer is 504.",
-    ),
+    _ALLOWED_NETWORKS,
+    _CONNECT_TIMEOUT,
     cfg.Opt(
         "idle_timeout",
         type=seconds(0, 604_800),
