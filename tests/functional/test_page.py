@@ -134,16 +134,16 @@ def test_bad_token(world: World, page: ConsolePage) -> None:
 
 def test_the_cursor_is_there_while_typing_is(world: World, page: ConsolePage) -> None:
     """A cursor says that one may type: without a session there is none to be seen."""
-    drawn = "node => getComputedStyle(node).backgroundColor"
+    nothing = "rgba(0, 0, 0, 0)"
     page.open(world.url("greeting"))
     page.expect_text("login:")
     page.page.locator("#terminal").click()
     cursor = page.page.locator("#terminal .xterm-cursor")
-    assert cursor.evaluate(drawn) != "rgba(0, 0, 0, 0)"
+    expect(cursor).not_to_have_css("background-color", nothing)
     world.daemon.request("DELETE", f"/v1/servers/{world.ids['greeting']}/sessions")
     page.expect_state(re.compile("^Ended: "))
-    assert cursor.evaluate(drawn) == "rgba(0, 0, 0, 0)"
-    assert cursor.evaluate("node => getComputedStyle(node).outlineStyle") == "none"
+    expect(cursor).to_have_css("background-color", nothing)
+    expect(cursor).to_have_css("outline-style", "none")
 
 
 def test_parameters_are_ignored(world: World, page: ConsolePage) -> None:
