@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineReceiver
 
-from consoled import composition
+from consoled.composition import cell
 from consoled.db.database import CellDatabase
 from consoled.db.threads import DatabaseThreads
 from consoled.reaper import Reaper
@@ -176,5 +176,5 @@ def install(port_file: Path) -> None:
         half.replace(port_file)
 
     setattr(DatabaseThreads, "of", staticmethod(threads))  # noqa: B010  # a method
-    setattr(composition, "Reaper", Held)  # noqa: B010  # imported there
+    setattr(cell, "Reaper", Held)  # noqa: B010  # imported there
     cast(Any, reactor).callWhenRunning(listen)

@@ -20,18 +20,21 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from consoled.auth.policy import Rule
+from consoled.choosing import choose_console, choose_watched
 from consoled.errors import (
     BadRequest,
-    Conflict,
     ConsoleDisabled,
     Forbidden,
     InstanceNotRunning,
     NotFound,
+    NotInThisCell,
 )
 from consoled.interfaces import Driver, Policy, SessionDirectory, TokenAuthority
-from consoled.leasing.values import Holder, LeaseRow
-from consoled.model import SERIAL, WRITER, Caller, Console, ConsoleAuthToken, Instance
+from consoled.leasing.values import LeaseRow
+from consoled.model import WRITER, Caller, Console, ConsoleAuthToken, Instance
+from consoled.openstack.values import UserToken
 from consoled.proxy.presence import BREAK, FORCE, SEE_HOLDER, TAKE
+from consoled.reaching.behalf import Behalf
 from consoled.shells import shell_of
 
 log = Logger()
@@ -72,6 +75,10 @@ def _nobody(_instance: Instance) -> Deferred[frozenset[int]]:
     return succeed(frozenset())
 
 
+def _keep_nothing(_token: ConsoleAuthToken, _caller: Caller) -> Deferred[None]:
+    return succeed(None)
+
+
 @frozen
 class ConsoleIssuer:
     """What the REST API does for its callers.
@@ -82,6 +89,7 @@ class ConsoleIssuer:
         holds now.
     :ivar shells: whether there is somewhere to log in for a shell on an instance; None where
         this cell has no shells.
+    :ivar keep: keeps the caller's own token beside a console token, where it is needed again.
     """
 
     driver: Driver
@@ -91,7 +99,8 @@ class ConsoleIssuer:
     enabled: bool
     base_url: str
     outsiders: Callable[[Instance], Deferred[frozenset[int]]] = _nobody
-    shells: Callable[[Instance], Deferred[bool]] | None = None
+    shells: Callable[[Instance, Behalf], Deferred[bool]] | None = None
+    keep: Callable[[ConsoleAuthToken, Caller], Deferred[None]] = _keep_nothing
 
     def visible(self, caller: Caller, uuid: str, rule: Rule) -> Deferred[Instance]:
         """The instance, if the rule lets the caller do that with it.
@@ -122,6 +131,8 @@ class ConsoleIssuer:
 
         One question to the driver for all of them, and none where there is nothing to ask.
 
+        :raises consoled.errors.Forbidden: there are none, and the rule lets the caller do so not
+            even with their own project's.
         :raises consoled.errors.Unavailable: driver or policy are away.
         """
         return Deferred.fromCoroutine(self._visible_among(caller, uuids, rule))
@@ -187,7 +198,7 @@ class ConsoleIssuer:
         self, caller: Caller, uuid: str, rule: Rule, besides: Iterable[Rule] = ()
     ) -> tuple[Instance, frozenset[str]]:
         """The instance if the rule lets the caller, and which of all the rules do."""
-        absent = NotFound(f"Instance {uuid} could not be found.")
+        absent = NotInThisCell(f"Instance {uuid} could not be found.")
         try:
             instance = await self.driver.instance(uuid)
         except NotFound as error:
@@ -209,11 +220,8 @@ class ConsoleIssuer:
         instances = await self.driver.instances()
         projects = await self._permitted(Rule.SERVERS_LIST, caller, instances)
         found = [instance for instance in instances if instance.project_id in projects]
-        if not found and not await self.policy.allows(Rule.SERVERS_LIST, caller, caller.project_id):
-            raise Forbidden(
-                f"Policy does not allow {Rule.SERVERS_LIST}; "
-                "ask an administrator of the project for a role that does."
-            )
+        if not found:
+            await self._check_own(Rule.SERVERS_LIST, caller)
         return sorted(found, key=lambda instance: (instance.name, instance.uuid))
 
     async def _placed(self, caller: Caller, instances: Iterable[Instance]) -> frozenset[str]:
@@ -224,11 +232,21 @@ class ConsoleIssuer:
     async def _visible_among(
         self, caller: Caller, uuids: Collection[str], rule: Rule
     ) -> frozenset[str]:
-        if not uuids:
-            return frozenset()
-        instances = [i for i in await self.driver.instances() if i.uuid in uuids]
+        known = await self.driver.instances() if uuids else ()
+        instances = [i for i in known if i.uuid in uuids]
         projects = await self._permitted(rule, caller, instances)
-        return frozenset(i.uuid for i in instances if i.project_id in projects)
+        found = frozenset(i.uuid for i in instances if i.project_id in projects)
+        if not found:
+            await self._check_own(rule, caller)
+        return found
+
+    async def _check_own(self, rule: Rule, caller: Caller) -> None:
+        """Who finds nothing is told whether that could be otherwise."""
+        if not await self.policy.allows(rule, caller, caller.project_id):
+            raise Forbidden(
+                f"Policy does not allow {rule}; "
+                "ask an administrator of the project for a role that does."
+            )
 
     async def _permitted(
         self, rule: Rule, caller: Caller, instances: Iterable[Instance]
@@ -266,7 +284,7 @@ class ConsoleIssuer:
                 "This cell has no shells: they need tokens in its own database "
                 "([DEFAULT] console_tokens_backend = database)."
             )
-        if not await self.shells(instance):
+        if not await self.shells(instance, Behalf(UserToken.of(caller))):
             raise BadRequest(
                 f"Nothing says how to log in at instance {uuid} over SSH: it needs an address, and "
                 "a node group with a user, a key and host keys that it is in, or that leads to it."
@@ -287,6 +305,7 @@ class ConsoleIssuer:
         issued = await self.authority.issue(
             instance, console, caller, self.base_url, rights, role=role
         )
+        await self.keep(issued.token, caller)
         log.info(
             "Token {token_id} issued to {user_id} for console {index} of {instance_uuid} as {role}",
             event="token_issued",
@@ -301,87 +320,6 @@ class ConsoleIssuer:
         )
         url = console_url(self.base_url, issued.clear)
         return IssuedConsole(url, instance, console, issued.token)
-
-
-_TAKEN = 3
-
-
-def choose_console(
-    instance: Instance,
-    index: int | None,
-    held: Iterable[LeaseRow],
-    caller: Caller,
-    outsiders: Collection[int] = (),
-) -> Console:
-    """The console that a request is about (bug 1425640: the next one that is not in use).
-
-    :param index: the one with this index; None takes the first that nobody holds, else
-        one that the caller holds already, so that reloading a dashboard locks nobody out,
-        else one whose session has lost its viewer: it yields to whoever comes first.
-    :param held: who holds the instance's consoles now.
-    :param outsiders: the indexes of those that somebody outside of the cell holds.
-    :raises consoled.errors.Conflict: others hold all of them.
-    :raises consoled.errors.NotFound: there is none with that index.
-    :raises consoled.errors.BadRequest: there is none at all (nova: console type
-        unavailable).
-    """
-    if index is not None:
-        console = instance.console(index)
-        if console is None:
-            known = ", ".join(str(c.index) for c in instance.consoles)
-            there = f"there are {known}" if known else "it has no serial port"
-            raise NotFound(f"Instance {instance.uuid} has no console {index}; {there}.")
-        return console
-    usable = _usable(instance)
-    rows = {row.key.index: row for row in held if row.key.console_type == SERIAL}
-    own = Holder(caller.user_id, caller.project_id)
-
-    def reluctance(console: Console) -> int:
-        row = rows.get(console.index)
-        if row is None:
-            return _TAKEN if console.index in outsiders else 0
-        if row.holder == own:
-            return 1
-        return 2 if row.lingers else _TAKEN
-
-    best = min(usable, key=reluctance)
-    if reluctance(best) < _TAKEN:
-        return best
-    raise Conflict(
-        f"Instance {instance.uuid} has no free serial port: all {len(usable)} are in use. "
-        "Try again when a session ends, or have one disconnected."
-    )
-
-
-def choose_watched(
-    instance: Instance, held: Iterable[LeaseRow], outsiders: Collection[int] = ()
-) -> Console:
-    """The console that an observer sees who names none.
-
-    The first that a session of the cell is on, as there is something to see; else the first
-    that consoled can open.
-
-    :param held: who holds the instance's consoles now.
-    :param outsiders: the indexes of those that somebody outside of the cell holds.
-    :raises consoled.errors.BadRequest: there is none at all.
-    """
-    busy = {row.key.index for row in held if row.key.console_type == SERIAL}
-
-    def reluctance(console: Console) -> int:
-        if console.index in busy:
-            return 0
-        return 2 if console.index in outsiders else 1
-
-    return min(_usable(instance), key=reluctance)
-
-
-def _usable(instance: Instance) -> list[Console]:
-    if not instance.consoles:
-        raise BadRequest(
-            f"Instance {instance.uuid} has no serial port; "
-            "add a TCP serial port or a pty to it, start it again, then ask again."
-        )
-    return list(instance.consoles)
 
 
 def console_url(base_url: str, clear: str) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -18,6 +19,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from consoled.api.breaks import BreaksApi
+from consoled.api.cells import CellsApi
 from consoled.api.compute import ComputeApi
 from consoled.api.domains import Configurators, DomainsApi
 from consoled.api.exchange import Exchange, attach, exchange_of, global_request_id
@@ -33,6 +35,9 @@ from consoled.api.routes import Routes
 from consoled.api.sessions import SessionsApi
 from consoled.api.tokens import TokensApi
 from consoled.breaking import ConsoleBreaker
+from consoled.cells.handing import Handover
+from consoled.cells.parts import CellParts
+from consoled.compute.image_source import Questions
 from consoled.compute.migration.parts import HostMigrations
 from consoled.forwarding.parts import ForwardingParts
 from consoled.http.listen import peer_address
@@ -49,60 +54,80 @@ log = Logger()
 CHALLENGE = 'X-Auth-Token realm="consoled"'
 
 
+@frozen
+class ApiParts:
+    """What the routes ask. What is None leaves its routes away, where nothing else is said.
+
+    :ivar identity: says who sends a request.
+    :ivar issuer: does what it asks for.
+    :ivar register: has the tokens that were issued.
+    :ivar challenge: the ``WWW-Authenticate`` of a 401.
+    :ivar recordings: what was recorded.
+    :ivar replays: gives out links that play it.
+    :ivar breaker: sends BREAK.
+    :ivar groups: the node groups.
+    :ivar forwarding: carries HTTP and TCP to instances.
+    :ivar domains: configures domains; its routes say so where the driver has none.
+    :ivar images: asks what an instance's image says of serial ports.
+    :ivar migrations: migrates them; its routes say so where the driver has none.
+    :ivar compute: the compute API.
+    :ivar cells: answers what other cells have, and shows them.
+    """
+
+    identity: Identity
+    issuer: ConsoleIssuer
+    register: TokenRegister
+    challenge: str = CHALLENGE
+    recordings: RecordingStore | None = None
+    replays: ReplayLinks | None = None
+    breaker: ConsoleBreaker | None = None
+    groups: NodeGroups | None = None
+    forwarding: ForwardingParts | None = None
+    domains: Configurators | None = None
+    images: Questions | None = None
+    migrations: HostMigrations | None = None
+    compute: ComputeApi | None = None
+    cells: CellParts | None = None
+
+
 def make_api(
-    identity: Identity,
-    issuer: ConsoleIssuer,
-    register: TokenRegister,
-    *,
-    challenge: str = CHALLENGE,
+    parts: ApiParts,
     source: Callable[[Request], str] | None = None,
     seconds: Callable[[], float] = time.monotonic,
-    recordings: RecordingStore | None = None,
-    replays: ReplayLinks | None = None,
-    breaker: ConsoleBreaker | None = None,
-    groups: NodeGroups | None = None,
-    domains: Configurators | None = None,
-    forwarding: ForwardingParts | None = None,
-    migrations: HostMigrations | None = None,
-    compute: ComputeApi | None = None,
 ) -> IResource:
     """The whole API, to be the root of a site.
 
-    :param identity: says who sends a request.
-    :param issuer: does what it asks for.
-    :param register: has the tokens that were issued.
-    :param challenge: the ``WWW-Authenticate`` of a 401.
     :param source: a request's client address for the log; by default the peer's.
     :param seconds: a clock that does not step.
-    :param recordings: what was recorded; None leaves its routes away.
-    :param replays: gives out links that play it; None leaves their route away.
-    :param breaker: sends BREAK; None leaves its route away.
-    :param groups: the node groups; None leaves their routes away.
-    :param forwarding: carries HTTP and TCP to instances; None leaves its routes away.
-    :param domains: configures domains; None where the driver has none.
-    :param migrations: migrates them; None where the driver has none.
-    :param compute: the compute API; None leaves its routes away.
     """
-    faults = FaultHandler(challenge)
+    faults = FaultHandler(parts.challenge)
+    handover = None if parts.cells is None else parts.cells.handover
+    return ApiResource(route_table(parts), faults, source or peer, seconds, handover)
+
+
+def route_table(parts: ApiParts) -> RouteTable:
+    """All routes."""
     table = RouteTable()
-    routes = Routes(table, identity)
-    NovaApi(issuer).mount(routes)
-    NativeApi(issuer).mount(routes)
-    SessionsApi(issuer).mount(routes)
-    DomainsApi(issuer, domains).mount(routes)
-    MigrationsApi(issuer, migrations).mount(routes)
-    TokensApi(register).mount(routes)
-    if compute is not None:
-        compute.mount(routes)
-    if recordings is not None:
-        RecordingsApi(recordings, replays).mount(routes)
-    if breaker is not None:
-        BreaksApi(breaker).mount(routes)
-    if groups is not None:
-        NodeGroupsApi(groups).mount(routes)
-    if forwarding is not None:
-        ForwardingApi(forwarding.http, forwarding.tunnels).mount(routes)
-    return ApiResource(table, faults, source or peer, seconds)
+    routes = Routes(table, parts.identity)
+    NovaApi(parts.issuer).mount(routes)
+    NativeApi(parts.issuer).mount(routes)
+    SessionsApi(parts.issuer).mount(routes)
+    DomainsApi(parts.issuer, parts.domains, parts.images).mount(routes)
+    MigrationsApi(parts.issuer, parts.migrations).mount(routes)
+    TokensApi(parts.register).mount(routes)
+    if parts.compute is not None:
+        parts.compute.mount(routes)
+    if parts.recordings is not None:
+        RecordingsApi(parts.recordings, parts.replays).mount(routes)
+    if parts.breaker is not None:
+        BreaksApi(parts.breaker).mount(routes)
+    if parts.groups is not None:
+        NodeGroupsApi(parts.groups).mount(routes)
+    if parts.forwarding is not None:
+        ForwardingApi(parts.forwarding.http, parts.forwarding.tunnels).mount(routes)
+    if parts.cells is not None:
+        CellsApi(parts.cells.directory).mount(routes)
+    return table
 
 
 def peer(request: Request) -> str:
@@ -114,6 +139,7 @@ class ApiResource(Resource):
     """Gives a request its exchange, then hands it to its route.
 
     :param faults: answers what fails.
+    :param cells: answers what other cells have.
     """
 
     isLeaf = True
@@ -124,12 +150,14 @@ class ApiResource(Resource):
         faults: FaultHandler,
         source: Callable[[Request], str],
         seconds: Callable[[], float],
+        cells: Handover | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web leaves it untyped
         self._table = table
         self._faults = faults
         self._source = source
         self._seconds = seconds
+        self._cells = cells
 
     def render(self, request: Request) -> int:
         """Answers, now or later; a client that goes away ends what is done for it."""
@@ -144,6 +172,8 @@ class ApiResource(Resource):
         request.setHeader(b"Content-Type", b"application/json")
         request.setHeader(b"Cache-Control", b"no-store")
         request.setHeader(b"X-Content-Type-Options", b"nosniff")
+        if self._cells is not None:
+            self._cells.greet(request)
         finished = request.notifyFinish().addBoth(self._finished, request)
         answering = Deferred.fromCoroutine(self._answer(request, exchange))
         answering.addErrback(partial(log.failure, "an answer could not be written"))
@@ -153,7 +183,11 @@ class ApiResource(Resource):
     async def _answer(self, request: Request, exchange: Exchange) -> None:
         try:
             route, values = self._table.find(request.method, request.postpath or ())
-            body = await route.endpoint(request, **values)
+            here = partial(route.endpoint, request, **values)
+            if self._cells is None:
+                body = await here()
+            else:
+                body = await self._cells.answer(request, route, values, here)
         except Exception:
             failure = Failure()
             if exchange.abandoned:
@@ -183,5 +217,6 @@ class ApiResource(Resource):
             user_id=caller and caller.user_id,
             project_id=caller and caller.project_id,
             src=exchange.src,
+            cell=exchange.cell,
         )
         return outcome

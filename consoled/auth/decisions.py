@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from oslo_policy import policy
 
 from consoled.auth.policy_file import leaves_of
@@ -64,4 +64,5 @@ class Decisions:
             return
         if len(self._known) >= MOST:
             self._known.clear()
-        self._known[question] = decision
+        rule, caller, project_id = question
+        self._known[rule, evolve(caller, token=None), project_id] = decision

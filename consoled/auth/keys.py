@@ -163,5 +163,5 @@ def _roles(node: Yaml) -> frozenset[str]:
             item.fail(f"an entry has at most {MAX_ROLES} roles")
         roles.add(item.text("role").lower())
     if not roles:
-        node.fail("roles is empty; give at least one of admin, member, reader")
+        node.fail("roles is empty; give at least one of admin, member, reader, service")
     return frozenset(roles)

@@ -6,7 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -40,7 +40,8 @@ class KeystoneIdentity:
 
     What Keystone says of a token is remembered for a while, as its middleware's users know
     it: a token that is revoked meanwhile opens until that is over. Refusals are not. Requests
-    that come with one token at the same time ask Keystone once.
+    that come with one token at the same time ask Keystone once. No token is remembered, only
+    its hash.
 
     :ivar validate: asks Keystone (:class:`consoled.auth.validating.TokenValidator`).
     :ivar worker: where that is done.
@@ -75,23 +76,23 @@ class KeystoneIdentity:
         known = self._known.get(key)
         if known is not None and known[0] > self.clock.seconds():
             self._known.move_to_end(key)
-            return succeed(known[1])
+            return succeed(evolve(known[1], token=token))
         waiting: Deferred[Caller] = Deferred()
         if key in self._asked:
             self._asked[key].append(waiting)
         else:
             self._asked[key] = [waiting]
-            self.worker.run(self.validate, token, service).addBoth(self._answered, key)
+            self.worker.run(self.validate, token, service).addBoth(self._answered, key, token)
         return waiting
 
-    def _answered(self, outcome: Identified | Failure, key: bytes) -> None:
+    def _answered(self, outcome: Identified | Failure, key: bytes, token: str) -> None:
         if isinstance(outcome, Identified):
             self._note(key, outcome)
         for waiting in self._asked.pop(key):
             if waiting.called:
                 continue  # Its client has gone.
             if isinstance(outcome, Identified):
-                waiting.callback(outcome.caller)
+                waiting.callback(evolve(outcome.caller, token=token))
             else:
                 waiting.errback(outcome)
 

@@ -52,19 +52,19 @@ class KeystoneRights:
         """The roles that the user has in the project now; none where one of them is gone or
         disabled.
 
-        :param project_id: None asks for roles on the whole system.
+        :param project_id: None is in no project, where nobody has a role (decisions/0051).
         :raises consoled.errors.Unavailable: Keystone does not answer, or not to us.
         """
+        if project_id is None:
+            return NOTHING
         try:
             if not self._get(f"/users/{user_id}")["user"]["enabled"]:
                 return NOTHING
-            scope = "scope.system=all"
-            if project_id is not None:
-                if not self._get(f"/projects/{project_id}")["project"]["enabled"]:
-                    return NOTHING
-                scope = f"scope.project.id={project_id}"
+            if not self._get(f"/projects/{project_id}")["project"]["enabled"]:
+                return NOTHING
             found = self._get(
-                f"/role_assignments?user.id={user_id}&{scope}&effective&include_names=true"
+                f"/role_assignments?user.id={user_id}&scope.project.id={project_id}"
+                "&effective&include_names=true"
             )
         except NotFound:
             return NOTHING

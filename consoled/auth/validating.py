@@ -18,10 +18,13 @@ from attrs import define, field
 from keystoneauth1.exceptions import ClientException
 from keystonemiddleware.auth_token import AuthProtocol
 from oslo_config import cfg
+from twisted.logger import Logger
 
 from consoled.auth.keystone import Identified
 from consoled.errors import Unauthorized, Unavailable
 from consoled.model import Caller
+
+log = Logger()
 
 # What they have to say of a token goes to whoever sent it, and to our own log.
 for _name in ("keystonemiddleware", "keystoneauth"):
@@ -76,6 +79,14 @@ class TokenValidator:
                 pass
         except ClientException as error:
             raise Unavailable(AWAY) from error
+        except Exception as error:
+            # What is no answer of Keystone's, a web server's page for one, ends in any error.
+            log.error(
+                "what Keystone answers cannot be understood: {reason}",
+                event="keystone_not_understood",
+                reason=type(error).__name__,
+            )
+            raise Unavailable(AWAY) from error
         if found:
             return found[0]
         if answered == [401]:
@@ -114,11 +125,21 @@ def _identified(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         project_id=environ.get("HTTP_X_PROJECT_ID") or None,
         roles=frozenset(role.strip().lower() for role in roles if role.strip()),
         service_roles=frozenset(role.strip().lower() for role in service if role.strip()),
+        scope=_scope(environ),
     )
     expires = _expiry(environ.get("keystone.token_info", {}))
     environ[_NOTE](Identified(caller, expires))
     start_response("200 OK", [])
     return []
+
+
+def _scope(environ: Mapping[str, Any]) -> str:
+    """Of what the token is (Keystone: authorization scopes)."""
+    if environ.get("HTTP_OPENSTACK_SYSTEM_SCOPE"):
+        return "system"
+    if environ.get("HTTP_X_DOMAIN_ID"):
+        return "domain"
+    return "project" if environ.get("HTTP_X_PROJECT_ID") else "unscoped"
 
 
 def _expiry(info: Mapping[str, Any]) -> float | None:

@@ -19,10 +19,10 @@ from consoled.auth.policy import (
     PolicyEnforcer,
     Rule,
     implied_roles,
-    render_sample,
 )
+from consoled.auth.policy.sample import render_sample
 from consoled.auth.policy_file import judge
-from consoled.errors import ConfigError, Unavailable
+from consoled.errors import ConfigError, Forbidden, Unavailable
 from consoled.model import Caller
 from consoled.workers import InlineWorker
 
@@ -30,7 +30,9 @@ SAMPLE = Path(__file__).parents[2] / "etc" / "policy.yaml.sample"
 
 ADMIN = Caller("ada", "ops", frozenset({"admin"}))
 MEMBER = Caller("mia", "demo", frozenset({"member"}))
+MANAGER = Caller("max", "demo", frozenset({"manager"}))
 READER = Caller("ron", "demo", frozenset({"reader"}))
+SERVICE = Caller("nova", "service", frozenset({"service"}))
 NOBODY = Caller("ned", "demo", frozenset())
 
 READ = (
@@ -61,6 +63,7 @@ OPERATE = (
     Rule.SHELLS_CREATE,
     Rule.SESSIONS_FORCE,
     Rule.RECORDINGS_DELETE,
+    Rule.CELLS_LIST,
     Rule.NODE_GROUPS_SHOW,
     Rule.NODE_GROUPS_CHANGE,
     Rule.NODE_GROUP_TEMPLATES_SHOW,
@@ -106,8 +109,10 @@ def written(tmp_path: Path) -> Any:
     ("caller", "allowed"),
     [
         (ADMIN, {*READ, *WRITE, *OPERATE}),
+        (MANAGER, {*READ, *WRITE}),
         (MEMBER, {*READ, *WRITE}),
         (READER, {*READ}),
+        (SERVICE, {Rule.TOKENS_RESOLVE}),
         (NOBODY, set()),
     ],
     ids=lambda value: value.user_id if isinstance(value, Caller) else "",
@@ -145,14 +150,29 @@ def test_no_project_is_never_equal_to_no_project(own: str | None) -> None:
     assert not any(allows(rules, rule, caller, None) for rule in Rule)
 
 
+@pytest.mark.parametrize(
+    ("scope", "words"),
+    [("system", "of the whole system"), ("domain", "of a domain"), ("unscoped", "of no project")],
+)
+def test_a_role_elsewhere_is_none_here(scope: str, words: str) -> None:
+    """Who administers a domain, or Keystone, is told which token it takes, whatever is asked."""
+    rules = enforcer()
+    caller = Caller("dom", None, frozenset({"admin"}), scope=scope)
+    for rule in Rule:
+        with pytest.raises(Forbidden, match=f"This token is {words}, and policy takes those of"):
+            allows(rules, rule, caller, "demo")
+
+
 def test_nobody_is_told_of_other_projects() -> None:
     """Even for an admin the reveal rule is "nobody" by default."""
     assert not allows(enforcer(), Rule.SERVERS_REVEAL, ADMIN, "demo")
 
 
 def test_roles_hold_the_lower_ones() -> None:
-    """admin > member > reader, whatever the case; other roles hold nothing."""
-    assert implied_roles(["Admin"]) == {"admin", "member", "reader"}
+    """admin > manager > member > reader, whatever the case; other roles hold nothing."""
+    assert implied_roles(["Admin"]) == {"admin", "manager", "member", "reader"}
+    assert implied_roles(["reader", "manager"]) == {"manager", "member", "reader"}
+    assert implied_roles(["service"]) == {"service"}
     assert implied_roles(["member", "x"]) == {"member", "reader", "x"}
     assert implied_roles(["reader"]) == {"reader"}
     assert implied_roles([]) == frozenset()
@@ -304,7 +324,8 @@ def test_the_sample_without_its_comments_is_the_defaults(written: Any) -> None:
 
 
 def test_every_rule_that_the_code_asks_for_is_documented() -> None:
-    """Each rule of the enumeration has a default with its routes."""
+    """Each rule of the enumeration has a default with its routes, for tokens of a project."""
     documented = {r.name: r for r in DEFAULTS if isinstance(r, oslo.DocumentedRuleDefault)}
     assert set(documented) == {rule.value for rule in Rule}
     assert all(default.operations for default in documented.values())
+    assert all(default.scope_types == ["project"] for default in documented.values())
