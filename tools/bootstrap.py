@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -32,6 +33,7 @@ LOCK = ROOT / "requirements/test.txt"
 PEERS_LOCK = ROOT / "requirements/bench.txt"
 WEB = ROOT / "consoled/web"
 LOG = BUILD / "setup.log"
+OPENSTACK_LOG = BUILD / "openstack.log"
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 18
@@ -61,6 +63,12 @@ FURTHER: dict[str, tuple[str, ...]] = {
     "bench": ("haproxy", "openssh-server"),
 }
 """What each purpose needs besides; the keys are the purposes that there are."""
+
+OPENSTACK: dict[str, tuple[str, ...]] = {
+    "test": ("keystone", "nova", "glance", "cinder", "neutron"),
+    "bench": ("keystone", "glance"),
+}
+"""The services of OpenStack that a purpose runs."""
 
 
 class SetupError(Exception):
@@ -94,16 +102,20 @@ def main(purpose: str) -> int:
         return 2
     BUILD.mkdir(exist_ok=True)
     LOG.write_text("")
-    steps = Steps(6 if purpose == "test" else 5)
+    services = OPENSTACK.get(purpose, ())
+    steps = Steps(6 if services else 5)
     try:
         check_python()
         steps.run("system packages", partial(system_packages, purpose))
-        steps.run("virtual environment", virtual_environment)
-        steps.run("Python packages", partial(python_packages, purpose))
-        steps.run("the page", page)
-        steps.run("guest image", guest_image)
-        if purpose == "test":
-            steps.run("OpenStack, for the tests", openstack)
+        with openstack_begun() if services else contextlib.nullcontext() as begun:
+            steps.run("virtual environment", virtual_environment)
+            steps.run("Python packages", partial(python_packages, purpose))
+            steps.run("the page", page)
+            steps.run("guest image", guest_image)
+            if begun is not None:
+                steps.run(
+                    "OpenStack, in an environment of its own", partial(openstack, begun, services)
+                )
     except (SetupError, LabError) as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1
@@ -278,10 +290,36 @@ def guest_image() -> str:
     return "made" if read(BUILD / "guest/inputs") != before else "up to date"
 
 
-def openstack() -> str:
-    """Installs OpenStack's own services and clients, outside of the checkout."""
-    python = str(VENV / "bin/python")
-    logged([python, "-m", "tools.lab.openstack"], "check the network and see the log")
+@contextlib.contextmanager
+def openstack_begun() -> Iterator[subprocess.Popen[bytes]]:
+    """Installs OpenStack's own services and clients, outside of the checkout, while other steps
+    go on; it waits for the network most of the time.
+    """
+    with OPENSTACK_LOG.open("wb") as log:
+        installer = subprocess.Popen(
+            [sys.executable, "-m", "tools.lab.openstack_environment"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+    try:
+        yield installer
+    finally:
+        if installer.poll() is None:
+            os.killpg(installer.pid, signal.SIGTERM)
+        installer.wait()
+
+
+def openstack(installer: subprocess.Popen[bytes], services: Sequence[str]) -> str:
+    """Waits until OpenStack is installed, and prepares its services' databases."""
+    if installer.wait():
+        raise SetupError(
+            f"OpenStack cannot be installed:\n{read(OPENSTACK_LOG)[-2000:]}\n"
+            f"What to do: check the network (all output is in {OPENSTACK_LOG})."
+        )
+    logged([str(VENV / "bin/python"), "-m", "tools.lab.openstack", *services], "see the log")
     return "there"
 
 

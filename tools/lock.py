@@ -2,7 +2,8 @@
 
 ``python3 tools/lock.py``; it makes a small virtual environment for the resolver.
 ``requirements/test.txt`` is of consoled's own requirements and ``test.in``,
-``requirements/bench.txt`` of what ``bench.in`` adds to that.
+``requirements/bench.txt`` of what ``bench.in`` adds to that. ``requirements/openstack.txt`` is
+of ``openstack.in``, for an environment by itself.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ def main() -> None:
     peers = resolve(environment, "requirements/bench.in", "-c", "requirements/test.txt")
     further = [line for line in peers if line not in own]
     write("bench.txt", "Exact versions of what bench.in adds to test.txt", further)
+    cloud = resolve(environment, "requirements/openstack.in")
+    write(
+        "openstack.txt",
+        "Exact versions of OpenStack's own services and clients (openstack.in)",
+        cloud,
+    )
 
 
 def make_resolver() -> dict[str, str]:

@@ -215,6 +215,7 @@ console_observers = Table(
     Column("lingers", Boolean, nullable=False),
     Column("wanted", String(255)),
     Column("wanted_by", String(255)),
+    Column("role", String(16), nullable=False, server_default="observer"),
     ForeignKeyConstraint(
         ["instance_uuid", "console_type", "port_index"],
         ["console_ports.instance_uuid", "console_ports.console_type", "console_ports.port_index"],
@@ -223,7 +224,7 @@ console_observers = Table(
     ),
     **_MARIADB,
 )
-"""Who watches a console; what the columns mean is as in its lease.
+"""Who watches a console, or has asked for it; what the columns mean is as in its lease.
 
 A row counts while its epoch is the lease's.
 """
@@ -293,6 +294,37 @@ replay_tokens = Table(
 
 ``user_id`` and ``project_id`` are of whoever asked for it. No foreign key: a token whose
 recording is gone finds nothing.
+"""
+
+recording_archives = Table(
+    "recording_archives",
+    metadata,
+    Column("session_id", String(36), primary_key=True),
+    Column("folder_id", String(36), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("image_id", String(36)),
+    Column("reason", String(1024), nullable=False),
+    Index(None, "folder_id", "state"),
+    **_MARIADB,
+)
+"""What becomes of recordings on their way to the archive (docs: decisions/0047).
+
+No foreign key: where a recording is deleted meanwhile, its row here is left until nothing of it
+is left half-done in Glance. ``folder_id`` names the folder that has the file. ``image_id`` is
+written down before the image is made.
+"""
+
+kept_tokens = Table(
+    "kept_tokens",
+    metadata,
+    Column("operation", String(255), primary_key=True),
+    Column("ciphertext", Text, nullable=False),
+    Column("expires", BigInteger, nullable=False, index=True),
+    **_MARIADB,
+)
+"""Users' tokens that an operation must outlive, encrypted (docs: decisions/0046).
+
+A row ends with its operation, and at ``expires`` whatever has become of that.
 """
 
 

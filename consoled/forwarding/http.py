@@ -36,6 +36,8 @@ from consoled.forwarding.way import Dialler, Reached, quiet
 from consoled.interfaces import Addresses
 from consoled.issuing import ConsoleIssuer
 from consoled.model import Caller, Instance
+from consoled.openstack.values import UserToken
+from consoled.reaching.behalf import Behalf
 
 log = Logger()
 
@@ -83,16 +85,17 @@ class HttpForwarder:
         :returns: the end of the answer's body, which is none.
         :raises consoled.errors.ConsoledError: there is no answer of the instance's.
         """
-        port = self.targets.port(wish.port)
         instance = await self.issuer.visible(wish.caller, wish.server_id, Rule.SERVERS_HTTP)
+        port = self.targets.port(wish.port)
         check_live(instance)
-        known = await self.addresses.of(instance)
+        behalf = Behalf(UserToken.of(wish.caller))
+        known = await self.addresses.of(instance, behalf)
         allowed = self.targets.addresses(instance.uuid, known)
         with self.places.one():
             upstream = Upstream(request.method)
             watch = IdleWatch(self.dialler.clock, self.idle_timeout, upstream.expire)
             upstream.touched = watch.touch
-            reached = await self.dialler.dial(instance, allowed, port, quiet(upstream))
+            reached = await self.dialler.dial(instance, allowed, port, quiet(upstream), behalf)
             watch.start()
             try:
                 await self._exchange(request, wish, instance, port, reached)

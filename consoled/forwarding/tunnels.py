@@ -22,8 +22,10 @@ from consoled.forwarding.way import Dialler, quiet
 from consoled.interfaces import Addresses
 from consoled.issuing import ConsoleIssuer
 from consoled.model import Caller, Instance
+from consoled.openstack.values import UserToken
 from consoled.proxy.upgrade import adopt
 from consoled.proxy.websocket import Handshake
+from consoled.reaching.behalf import Behalf
 
 log = Logger()
 
@@ -74,8 +76,8 @@ class Tunnels:
 
         :raises consoled.errors.ConsoledError: why not.
         """
-        port = self.targets.port(wish.port)
         instance = await self.issuer.visible(wish.caller, wish.server_id, Rule.SERVERS_FORWARD)
+        port = self.targets.port(wish.port)
         check_live(instance)
         return instance, port
 
@@ -87,12 +89,13 @@ class Tunnels:
         :raises consoled.errors.ConsoledError: there is no tunnel; the request has no answer yet.
         """
         instance, port = await self.permitted(wish)
-        known = await self.addresses.of(instance)
+        behalf = Behalf(UserToken.of(wish.caller))
+        known = await self.addresses.of(instance, behalf)
         allowed = self.targets.addresses(instance.uuid, known)
         self.places.take()
         side = InstanceSide()
         try:
-            await self.dialler.dial(instance, allowed, port, quiet(side))
+            await self.dialler.dial(instance, allowed, port, quiet(side), behalf)
             # The hand-over must not happen inside the request's own parsing.
             await deferLater(self.dialler.clock, 0)
             if request.channel._dataBuffer:

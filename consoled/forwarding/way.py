@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from consoled.errors import BackendTimeout, BackendUnreachable, ConsoledError
 from consoled.model import Instance
+from consoled.reaching.behalf import NOBODY, Behalf
 
 log = Logger()
 
@@ -28,10 +29,13 @@ _DISCARD = 9
 class Way(Protocol):
     """Leads to instances: directly, or over the proxy nodes that lead to their networks."""
 
-    def endpoint(self, instance: Instance, host: str, port: int) -> IStreamClientEndpoint:
+    def endpoint(
+        self, instance: Instance, host: str, port: int, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """Where to dial; cancelling its connect Deferred aborts the dial.
 
         :param host: one of the instance's own addresses.
+        :param behalf: who wants to connect.
         """
 
 
@@ -55,10 +59,16 @@ class Dialler:
     timeout: float
 
     async def dial(
-        self, instance: Instance, addresses: Sequence[str], port: int, factory: IProtocolFactory
+        self,
+        instance: Instance,
+        addresses: Sequence[str],
+        port: int,
+        factory: IProtocolFactory,
+        behalf: Behalf = NOBODY,
     ) -> Reached:
         """A connection to the first address that takes one.
 
+        :param behalf: who wants it.
         :raises consoled.errors.BackendUnreachable: none does.
         :raises consoled.errors.BackendTimeout: none does in time.
         """
@@ -68,7 +78,7 @@ class Dialler:
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             share = max(0.0, until - self.clock.seconds()) / left
             try:
-                endpoint = self.way.endpoint(instance, address, port)
+                endpoint = self.way.endpoint(instance, address, port, behalf)
                 dial: Deferred[Any] = endpoint.connect(factory)
                 return Reached(await dial.addTimeout(share, self.clock, _timed_out), address)
             except CancelledError:

@@ -7,13 +7,15 @@ nova's where nova has them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from oslo_config import cfg
 
-from consoled.options.declared.compute import LIBVIRT, LIBVIRT_HOST, STATIC
+from consoled.options.declared.cells import CELL, CELL_SECTION, CELLS
+from consoled.options.declared.compute import HOST_SECTION, LIBVIRT, LIBVIRT_HOST, STATIC
 from consoled.options.declared.consoles import CONSOLE, SERIAL_CONSOLE
 from consoled.options.declared.daemon import API, DATABASE, DEFAULT, METRICS, OSLO_POLICY
+from consoled.options.declared.openstack import SERVICE_USER
 from consoled.options.declared.relay import PROXY, RECORDING
 from consoled.options.declared.tokens import CACHE, CONSOLEAUTH, NOVA, WORKAROUNDS
 from consoled.options.declared.ways import FORWARD, HTTP_PROXY, SSH_PROXY
@@ -24,6 +26,11 @@ _HELP = {
     "`twistd consoled` too, which then wins over the file.",
     "console": "Who may embed and reach the console proxy, and its TLS.",
     "api": "The REST API.",
+    "service_user": "consoled's own user towards OpenStack's other services. Besides the options "
+    "below it has keystoneauth's: auth_type, auth_url, username, password, project_name... as in "
+    "[keystone_authtoken], or auth_section = keystone_authtoken; cafile, certfile, keyfile, "
+    "insecure. Without them the user of [keystone_authtoken] is consoled's own.",
+    "cells": "The deployment's other cells.",
     "database": "The cell database.",
     "consoleauth": "Console tokens.",
     "nova": "nova's cell database, for console_tokens_backend = nova.",
@@ -45,6 +52,8 @@ _OPTIONS = {
     "serial_console": SERIAL_CONSOLE,
     "console": CONSOLE,
     "api": API,
+    "service_user": SERVICE_USER,
+    "cells": CELLS,
     "database": DATABASE,
     "consoleauth": CONSOLEAUTH,
     "nova": NOVA,
@@ -67,6 +76,15 @@ GROUPS: Sequence[tuple[cfg.OptGroup, Sequence[cfg.Opt]]] = [
 """Every group with its options, in the order of the sample file."""
 
 
+NAMED: Mapping[str, Sequence[cfg.Opt]] = {CELL_SECTION: CELL, HOST_SECTION: LIBVIRT_HOST}
+"""The options of sections that there may be several of, by what their names begin with."""
+
+
+def kind(section: str) -> str:
+    """What the section is one of, in :data:`NAMED`; else the section itself."""
+    return next((beginning for beginning in NAMED if section.startswith(beginning)), section)
+
+
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
     """For oslo-config-generator: the entry point in ``oslo.config.opts``."""
     return [(group, list(options)) for group, options in GROUPS]
@@ -75,7 +93,7 @@ def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
 def register(conf: cfg.ConfigOpts, sections: Iterable[str] = ()) -> None:
     """Registers every option.
 
-    :param sections: those of compute hosts, in lower case.
+    :param sections: those of compute hosts and other cells, in lower case.
 
     By the groups' names: a registered OptGroup keeps the overrides that are set
     in it, and those of :data:`GROUPS` would carry them into the next load.
@@ -83,7 +101,7 @@ def register(conf: cfg.ConfigOpts, sections: Iterable[str] = ()) -> None:
     for group, options in GROUPS:
         conf.register_opts(options, group=None if group.name == "DEFAULT" else group.name)
     for section in sections:
-        conf.register_opts(LIBVIRT_HOST, group=section)
+        conf.register_opts(NAMED[kind(section)], group=section)
 
 
 def names_in_files(group: str, option: cfg.Opt) -> list[tuple[str, str]]:
@@ -97,10 +115,10 @@ def names_in_files(group: str, option: cfg.Opt) -> list[tuple[str, str]]:
 def known_names(sections: Iterable[str] = ()) -> dict[str, list[str]]:
     """The keys that each section may hold, deprecated ones last.
 
-    :param sections: those of compute hosts, too.
+    :param sections: those of compute hosts and other cells, too.
     """
     known: dict[str, list[str]] = {group.name: [] for group, _ in GROUPS}
     pairs = [names_in_files(group.name, option) for group, options in GROUPS for option in options]
     for section, key in [names[0] for names in pairs] + [n for names in pairs for n in names[1:]]:
         known[section].append(key)
-    return known | {section: [option.dest for option in LIBVIRT_HOST] for section in sections}
+    return known | {s: [option.dest for option in NAMED[kind(s)]] for s in sections}

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from consoled.errors import ConfigError
+from consoled.options.cells import other_cells
 from consoled.options.database import check_url, sqlite_url
+from consoled.options.declared.openstack import SERVICE_USER
 from consoled.options.hosts import libvirt_hosts
 from consoled.options.reading import Reader
+from consoled.options.recording import refuse_recording_contradictions
 from consoled.options.ssh import refuse_ssh_contradictions
 from consoled.options.tls import UnusableFile, check_authorities, check_pair
 from consoled.options.tokens import refuse_token_contradictions
@@ -32,6 +35,7 @@ from consoled.settings import (
     Proxy,
     Recording,
     SerialConsole,
+    ServiceUser,
     Settings,
     SSHProxy,
     Static,
@@ -68,6 +72,8 @@ def load(cell: str, files: Sequence[Path], overrides: Mapping[str, str]) -> Sett
         console=ConsoleGroup(**_plain(reader, "console", ConsoleGroup)),
         api=_api(reader),
         keystone=_keystone(reader),
+        service_user=_service_user(reader),
+        cells=other_cells(reader, cell),
         database=_database(reader, default.state_path),
         consoleauth=ConsoleAuth(**_plain(reader, "consoleauth", ConsoleAuth)),
         nova=_nova(reader),
@@ -85,6 +91,7 @@ def load(cell: str, files: Sequence[Path], overrides: Mapping[str, str]) -> Sett
     )
     _refuse_shared_port(reader, settings)
     refuse_token_contradictions(reader, settings)
+    refuse_recording_contradictions(reader, settings)
     return settings
 
 
@@ -136,6 +143,20 @@ def _api(reader: Reader) -> Api:
 def _keystone(reader: Reader) -> Keystone:
     wanted = reader.value("api", "auth_strategy") == "keystone"
     return Keystone(reader.keystone() if wanted else None)
+
+
+def _service_user(reader: Reader) -> ServiceUser:
+    group = "service_user"
+    values = {option.dest: reader.value(group, option.dest) for option in SERVICE_USER}
+    found = ServiceUser(**values, conf=reader.service_user())
+    if found.send_service_user_token and found.conf is None:
+        reader.fail(
+            group,
+            "send_service_user_token",
+            "needs a user to log in as; give auth_type, auth_url, username, password and the rest"
+            " in [service_user], as in [keystone_authtoken], or auth_section = keystone_authtoken",
+        )
+    return found
 
 
 def _libvirt(reader: Reader) -> Libvirt:

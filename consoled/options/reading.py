@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,15 +12,16 @@ from oslo_config import cfg
 
 from consoled.errors import ConfigError
 from consoled.options import files, groups
-from consoled.options.declared.compute import HOST_SECTION, LIBVIRT_HOST
+from consoled.options.declared.compute import HOST_SECTION
 
 KEYSTONE_SECTION = "keystone_authtoken"
+SERVICE_SECTION = "service_user"
 
 _SHOWN = 120
 _USERINFO = re.compile(r"//[^/\s]*@")
 _OPTIONS = {
     (group.name, option.dest): option for group, options in groups.GROUPS for option in options
-} | {(HOST_SECTION, option.dest): option for option in LIBVIRT_HOST}
+} | {(kind, option.dest): option for kind, options in groups.NAMED.items() for option in options}
 
 
 @define
@@ -38,11 +39,13 @@ class Reader:
 
     def __attrs_post_init__(self) -> None:
         self._files = [files.parse(path) for path in self.paths]
-        known = groups.known_names(self.host_sections) | self._foreign_names()
+        known = groups.known_names(self._named_sections)
+        for section, keys in self._foreign_names().items():
+            known[section] = [*known.get(section, []), *keys]
         for file in self._files:
             files.refuse_unknown(file, known)
         self._conf = self._read()
-        groups.register(self._conf, self.host_sections)
+        groups.register(self._conf, self._named_sections)
         for name, text in self.overrides.items():
             self._override(name, text)
 
@@ -63,24 +66,32 @@ class Reader:
         return conf
 
     def _foreign_names(self) -> dict[str, list[str]]:
-        """The keys of a section that is a library's own, where a file has it."""
-        if not any(KEYSTONE_SECTION in file.sections for file in self._files):
-            return {}
-        # The library takes a while to load, and few need it.
-        from consoled.options import keystone
+        """The keys of sections that are a library's own, where a file has them."""
+        found: dict[str, list[str]] = {}
+        present = {section for file in self._files for section in file.sections}
+        # The libraries take a while to load, and few need them.
+        if KEYSTONE_SECTION in present:
+            from consoled.options import keystone
 
-        place = self._auth_type_place
+            found[KEYSTONE_SECTION] = self._keys(KEYSTONE_SECTION, keystone.keys)
+        if SERVICE_SECTION in present:
+            from consoled.options import service_user
+
+            found[SERVICE_SECTION] = self._keys(SERVICE_SECTION, service_user.keys)
+        return found
+
+    def _keys(self, section: str, keys: Callable[[str], list[str]]) -> list[str]:
+        """The keys of a section for the way to log in that it names."""
+        place = self._auth_type_place(section)
         try:
-            return {KEYSTONE_SECTION: keystone.keys(_auth_type(place))}
+            return keys(_auth_type(place))
         except ValueError as error:
             assert place is not None
             where = f"{place.file}:{place.line}: [{place.section}] {place.key}"
             raise ConfigError(_line(f"{where}: {_shorten(place.raw)} {error}")) from None
 
-    @property
-    def _auth_type_place(self) -> files.Place | None:
-        names = [(KEYSTONE_SECTION, name) for name in ("auth_type", "auth_plugin")]
-        return files.find(self._files, names)
+    def _auth_type_place(self, section: str) -> files.Place | None:
+        return files.find(self._files, [(section, name) for name in ("auth_type", "auth_plugin")])
 
     def keystone(self) -> cfg.ConfigOpts:
         """The configuration as keystonemiddleware takes it, which has options of its own in
@@ -92,16 +103,46 @@ class Reader:
 
         conf = self._read()
         try:
-            keystone.prepare(conf, _auth_type(self._auth_type_place))
+            keystone.prepare(conf, _auth_type(self._auth_type_place(KEYSTONE_SECTION)))
         except ValueError as error:
             self.fail("api", "auth_strategy", str(error))
+        return conf
+
+    def service_user(self) -> cfg.ConfigOpts | None:
+        """The configuration as keystoneauth takes it; None where ``[service_user]`` names nobody.
+
+        :raises consoled.errors.ConfigError: the section lacks something.
+        """
+        given = {key for file in self._files for at, key in file.places if at == SERVICE_SECTION}
+        if not given:
+            return None
+        from consoled.options import service_user
+
+        if not service_user.names_user(given):
+            return None
+        conf = self._read()
+        try:
+            service_user.prepare(conf)
+        except ValueError as error:
+            self.fail_section(SERVICE_SECTION, str(error))
         return conf
 
     @property
     def host_sections(self) -> Sequence[str]:
         """The sections of compute hosts that the files have, in lower case, each once."""
+        return self.sections_of(HOST_SECTION)
+
+    def sections_of(self, kind: str) -> Sequence[str]:
+        """The sections of one kind that the files have, in lower case, each once.
+
+        :param kind: one of :data:`consoled.options.groups.NAMED`.
+        """
         found = (section for file in self._files for section in file.sections)
-        return [*dict.fromkeys(s for s in found if s.startswith(HOST_SECTION))]
+        return [*dict.fromkeys(s for s in found if s.startswith(kind))]
+
+    @property
+    def _named_sections(self) -> Sequence[str]:
+        return [section for kind in groups.NAMED for section in self.sections_of(kind)]
 
     def fail_section(self, section: str, problem: str) -> NoReturn:
         """Refuses a section that the files have, for what it is or lacks.
@@ -178,8 +219,7 @@ def _auth_type(place: files.Place | None) -> str:
 
 
 def _option(group: str, name: str) -> cfg.Opt:
-    kind = HOST_SECTION if group.startswith(HOST_SECTION) else group
-    return _OPTIONS[kind, name]
+    return _OPTIONS[groups.kind(group), name]
 
 
 def _shorten(text: str) -> str:

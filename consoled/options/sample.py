@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from oslo_config import cfg
 
-from consoled.options.declared.compute import HOST_SECTION, LIBVIRT_HOST
-from consoled.options.groups import GROUPS, names_in_files
+from consoled.options.declared.cells import CELL_SECTION
+from consoled.options.declared.compute import HOST_SECTION
+from consoled.options.groups import GROUPS, NAMED, names_in_files
 
 _HEAD = """\
 # A sample configuration of consoled. Every option stands here with its default;
@@ -29,8 +30,8 @@ def _sections() -> Iterator[str]:
         yield f"\n\n[{group.name}]\n{_comment(group.help or '')}"
         for option in options:
             yield "\n" + _option(group.name, option)
-        if group.name == "libvirt":
-            yield "\n" + _host_section()
+        if group.name in _EXAMPLES:
+            yield "\n" + _example(*_EXAMPLES[group.name])
 
 
 def _option(group: str, option: cfg.Opt) -> str:
@@ -41,12 +42,20 @@ def _option(group: str, option: cfg.Opt) -> str:
     return f"{lines}#{option.dest} = {default}".rstrip() + "\n"
 
 
-def _host_section() -> str:
-    """An example, as prose: a section that no host has is an error."""
-    intro = "A compute host of hosts has a section of its own, such as this one of kvm1. "
-    intro += " ".join(f"{one.dest}: {one.help} ({one.type.type_name})" for one in LIBVIRT_HOST)
-    example = [f"#   {one.dest} = {one.sample_default}\n" for one in LIBVIRT_HOST]
-    return "".join([_comment(intro), "#\n", f"#   [{HOST_SECTION}kvm1]\n", *example])
+_EXAMPLES = {
+    "cells": ("Another cell of names", CELL_SECTION, "cell2"),
+    "libvirt": ("A compute host of hosts", HOST_SECTION, "kvm1"),
+}
+"""What has sections of its own: after which group, whose, how they begin, and one's name."""
+
+
+def _example(what: str, beginning: str, name: str) -> str:
+    """A section as prose: one that nothing names is an error."""
+    options = NAMED[beginning]
+    intro = f"{what} has a section of its own, such as this one of {name}. "
+    intro += " ".join(f"{one.dest}: {one.help} ({one.type.type_name})" for one in options)
+    example = [f"#   {one.dest} = {one.sample_default}\n" for one in options]
+    return "".join([_comment(intro), "#\n", f"#   [{beginning}{name}]\n", *example])
 
 
 def _comment(text: str) -> str:

@@ -18,6 +18,8 @@ from consoled.proxy.presence import BREAK
 
 if TYPE_CHECKING:
     from consoled.interfaces import BreakControl
+    from consoled.leasing.values import ConsoleKey
+    from consoled.proxy.book import SessionBook
     from consoled.proxy.core import SessionCore
     from consoled.proxy.line import Line
 
@@ -63,6 +65,21 @@ async def break_past(
     if writer is not None:
         writer.mark(f"{sysrq.marker(key)} by {by}")
         writer.warn(f"{by} sent {sysrq.name(key)} to this console.", until_typing=True)
+
+
+async def break_on_line(
+    book: SessionBook, key: ConsoleKey, breaks: BreakControl, sysrq_key: str | None, by: str
+) -> bool:
+    """Sends it on the line that this replica has of a console, as :func:`break_past` does.
+
+    :returns: whether there is one; without one, nothing is sent.
+    """
+    line = book.line(key)
+    if line is None or line.over or not line.is_open:
+        return False
+    writer = None if line.writer is None else book.find(line.writer.session_id)
+    await break_past(line, writer, breaks, sysrq_key, by)
+    return True
 
 
 def offers_break(core: SessionCore) -> bool:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
@@ -18,6 +18,7 @@ from consoled.errors import BackendUnreachable
 from consoled.http.sending import write_now
 from consoled.interfaces import Lease, Leases
 from consoled.model import Console, Instance
+from consoled.openstack.values import UserToken
 
 CLOSE_PATIENCE = 1.0
 """Seconds until a backend leg that does not close is aborted."""
@@ -158,6 +159,7 @@ class OpenConsole:
     :ivar lease: given back after the backend socket is closed (design.md, invariant 2).
     :ivar unproven: somebody else's client may still have the guest's port: nothing is typed
         before the guest has said something (invariant 2).
+    :ivar user: the own token of the user who opened it, for as long as it is open.
     """
 
     instance: Instance
@@ -166,6 +168,7 @@ class OpenConsole:
     lease: Lease
     leases: Leases
     unproven: bool = False
+    user: UserToken | None = field(default=None, repr=False)
 
     def close(self, clock: IReactorTime) -> Deferred[None]:
         """Closes the socket, then gives the lease back; fires after both."""

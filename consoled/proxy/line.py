@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from consoled.errors import ConsoleBusy
 from consoled.interfaces import Driver
 from consoled.leasing.values import ConsoleKey, Holder, Watcher
-from consoled.model import SHELL, ConsoleAuthToken
+from consoled.model import ASKER, OBSERVER, SHELL, ConsoleAuthToken
 from consoled.proxy.gate import InputThrottle, Valve
 from consoled.proxy.leg import OpenConsole
 from consoled.proxy.opening import Opener
@@ -333,6 +333,11 @@ class Line:
             self.valve.hold("turn")
             self.clock.callLater(REST, self.valve.free, "turn")
 
+    def ask(self) -> None:
+        """The session that came last asks for the seat, and waits: so the cell is told."""
+        self.asked = True
+        self._account()
+
     def _account(self) -> None:
         """Tells the cell who has the line, where that has changed."""
         if self._console is None or self._closing or not self.members:
@@ -346,9 +351,14 @@ class Line:
                 self._console.lease, account.session_id, account.holder, account.lingers
             )
         watchers = tuple(
-            Watcher(member.session_id, member.holder, not member.present)
+            Watcher(
+                member.session_id,
+                member.holder,
+                not member.present,
+                ASKER if member.writes else OBSERVER,
+            )
             for member in self.members
-            if not member.writes
+            if not member.writes or (self.asked and member is not self.writer)
         )
         if watchers != self._watchers:
             self._watchers = watchers

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from attrs import evolve, field, frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.error import ConnectError, ConnectingCancelledError, UserError
 from twisted.internet.interfaces import IReactorTime
@@ -32,7 +32,9 @@ from consoled.interfaces import (
 )
 from consoled.leasing.values import ConsoleKey, Holder
 from consoled.model import NO_GENERATION, PTY, SHELL, Console, ConsoleAuthToken, Instance
+from consoled.openstack.values import UserToken
 from consoled.proxy.leg import SSH, Leg, LegFactory, OpenConsole
+from consoled.reaching.behalf import Behalf
 from consoled.shells import shell_of
 from consoled.transports.connect import ConnectEndpoint
 
@@ -79,6 +81,10 @@ def _timed_out(_outcome: object, timeout: float) -> NoReturn:
     raise TimedOut(timeout)
 
 
+def _nobody(_token: ConsoleAuthToken) -> Deferred[UserToken | None]:
+    return succeed(None)
+
+
 def _told(failure: Failure, name: str) -> None:
     log.warn("where {name} is now is noted later: {cause}", name=name, cause=str(failure.value))
 
@@ -91,6 +97,8 @@ class Opener:
     :ivar ports: throws a dead replica's client off the guest's port, where it can.
     :ivar connect_timeout: seconds from the lease to a connected port.
     :ivar follows: whether guests may go on at another compute host.
+    :ivar users: the own token of the user to whom a console token was issued, where the way to
+        the console may need it.
     :ivar cut_off: consoles whose proxy node was lost while they were open: the guest's port may
         have that node's connection still.
     """
@@ -103,6 +111,7 @@ class Opener:
     clock: IReactorTime
     connect_timeout: float
     follows: bool = False
+    users: Callable[[ConsoleAuthToken], Deferred[UserToken | None]] = _nobody
     cut_off: set[ConsoleKey] = field(factory=set, init=False, eq=False)
 
     async def open(
@@ -113,6 +122,7 @@ class Opener:
         admit: Callable[[], Deferred[None]],
         *,
         force: bool = False,
+        user: UserToken | None = None,
     ) -> OpenConsole:
         """A connected console. Cancelling gives up a dial and leaves nothing behind.
 
@@ -120,6 +130,7 @@ class Opener:
         :param holder: whose session that is.
         :param admit: asked when the lease is held, and before anything is dialled.
         :param force: whether somebody whom the cell knows nothing of is thrown off.
+        :param user: whose rights count on the way; None is whom the token was issued to.
         :raises consoled.errors.ConsoledError: why the console does not open.
         """
         try:
@@ -136,25 +147,32 @@ class Opener:
         try:
             await admit()
             unproven = not shell and await self._occupied(instance, console, lease, force)
-            leg = await self._dial(instance, console, token)
+            user = user or await self.users(token)
+            leg = await self._dial(instance, console, token, Behalf(user))
         except BaseException:
             await self.leases.release(lease)
             raise
-        return OpenConsole(instance, console, leg, lease, self.leases, unproven)
+        return OpenConsole(instance, console, leg, lease, self.leases, unproven, user)
 
     def _note_loss(self, instance: Instance, console: Console, leg: Leg) -> None:
         if leg.carrier == SSH and leg.fault:
             self.cut_off.add(ConsoleKey(instance.uuid, console.index, console.type))
 
     async def ahead(
-        self, instance: Instance, console: Console, token: ConsoleAuthToken
+        self,
+        instance: Instance,
+        console: Console,
+        token: ConsoleAuthToken,
+        user: UserToken | None = None,
     ) -> Leg | None:
         """A connection to a console whose guest is on its way there; None where there is none.
 
         Asked for a console whose lease is held, wherever its guest is.
+
+        :param user: as of the console that is open.
         """
         try:
-            return await self._dial(instance, console, token)
+            return await self._dial(instance, console, token, Behalf(user, anew=True))
         except ConsoledError:
             return None
 
@@ -173,7 +191,7 @@ class Opener:
                 f"{instance.name} runs on another host now, where this console cannot be reached."
             )
         if leg is None:
-            leg = await self._dial(instance, console, token)
+            leg = await self._dial(instance, console, token, Behalf(former.user, anew=True))
         # Its tokens go with it, in one transaction; the new host's own look does the same.
         known = self.registrar.register(instance, console)
         known.addErrback(_told, instance.name)
@@ -201,13 +219,15 @@ class Opener:
         log.warn("{place}: somebody else has this port", place=console.place)
         return True
 
-    async def _dial(self, instance: Instance, console: Console, token: ConsoleAuthToken) -> Leg:
+    async def _dial(
+        self, instance: Instance, console: Console, token: ConsoleAuthToken, behalf: Behalf
+    ) -> Leg:
         what = (
             f"The shell of {instance.name}"
             if console.type == SHELL
             else f"The serial port {console.index} of {instance.name}"
         )
-        endpoint = self.transport.endpoint(instance, console)
+        endpoint = self.transport.endpoint(instance, console, behalf)
         path = token.options.get("internal_access_path")
         if path:
             endpoint = ConnectEndpoint(endpoint, str(path), self.clock, self.connect_timeout)

@@ -214,7 +214,7 @@ class Reception:
             return begun
         name = token.user_id or "Another user"
         asker = line.members[-1]
-        line.asked = True
+        line.ask()
         timer = self.clock.callLater(GRACE, holder.ended, YIELDED, f"{name} took the console over.")
 
         def settled() -> None:

@@ -66,7 +66,9 @@ class Switch:
         line, ahead = self.line, self._ahead
         console = instance.console(line.key.index)
         if console is not None and (ahead is None or ahead.over):
-            dial = Deferred.fromCoroutine(line.opener.ahead(instance, console, line.token))
+            dial = Deferred.fromCoroutine(
+                line.opener.ahead(instance, console, line.token, line.console.user)
+            )
             self._ahead = Ahead(instance, console, dial)
         if instance.state is InstanceState.RUNNING:
             # The old host's guest takes nothing any more.

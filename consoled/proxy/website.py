@@ -19,9 +19,9 @@ from consoled.proxy.replaying import ReplayContent
 from consoled.proxy.upgrade import UPGRADE_REQUIRED, Upgrades, wants_upgrade
 from consoled.recording.replays import PAGE as REPLAY_PAGE
 from consoled.recording.replays import ReplayLinks
+from consoled.replicas.doors import Door
 from consoled.replicas.hops import PATH as HOPS
 from consoled.replicas.hops import TICKET
-from consoled.replicas.lending import Lender
 
 log = Logger()
 
@@ -130,7 +130,7 @@ class ProxyResource(Resource):
     :param public: what is served there.
     :param upgrades: takes the WebSockets.
     :param replays: opens recordings for their page; None has none.
-    :param lender: gives recordings to other replicas; None gives none.
+    :param doors: takes what other replicas ask for; None takes nothing.
     """
 
     isLeaf = True
@@ -141,13 +141,13 @@ class ProxyResource(Resource):
         public: Public,
         upgrades: Upgrades,
         replays: ReplayLinks | None = None,
-        lender: Lender | None = None,
+        doors: Door | None = None,
     ) -> None:
         super().__init__()
         self._layout = layout
         self._public = public
         self._upgrades = upgrades
-        self._lender = lender
+        self._doors = doors
         self._replays = None if replays is None else ReplayContent(replays, self._word)
 
     def render(self, request: IRequest) -> Any:
@@ -180,9 +180,9 @@ class ProxyResource(Resource):
         if request.path == HOPS and request.requestHeaders.hasHeader(TICKET):
             self._upgrades.take_hop(request)
             return True
-        if self._lender is not None and self._lender.is_asked(request):
+        if self._doors is not None and self._doors.is_asked(request):
             self._log_when_done(request)
-            self._lender.take(request)
+            self._doors.take(request)
             return True
         return False
 

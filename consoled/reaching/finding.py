@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from consoled.errors import BackendUnreachable, ConsoledError, NotFound
+from consoled.errors import BackendUnreachable
 from consoled.interfaces import Addresses, Driver
-from consoled.model import Instance
+from consoled.model import SHELL, ConsoleAuthToken, Instance
+from consoled.reaching.behalf import NOBODY, Behalf
 from consoled.reaching.book import GroupBook
 from consoled.reaching.commands import ProxyCommand, Unfilled
+from consoled.reaching.filling import NETWORK, ROUTER, Filler, Networks
 from consoled.reaching.logins import Logins
+from consoled.reaching.members import InstanceMembers, Stands, always
 from consoled.reaching.routes import Chain, NoWay, alternatives, chain, to_host, to_instance
 from consoled.reaching.values import SSH_PORT, Groups, Member, NodeGroup
-from consoled.reaching.wishes import allowed, reachable
+from consoled.reaching.wishes import allowed
 from consoled.transports.ssh.values import Login, Method, ProxyNode, Route, place_of
 
 log = Logger()
 
 DIRECTLY: Sequence[Route] = ((),)
 
-ADDRESS_LIFE = 30.0
-"""Seconds that the address of a proxy which is an instance is taken to stay."""
 
-FORGET_AT = 1000
-"""Such addresses that are remembered at most."""
+@frozen
+class Hop:
+    """A node on the way.
+
+    :ivar member: the instance that it is, or None.
+    """
+
+    node: ProxyNode
+    member: Instance | None = None
 
 
 @frozen
@@ -59,7 +67,9 @@ class Rules:
 class ListedAddresses:
     """Implements :class:`consoled.interfaces.Addresses`: what the driver itself lists."""
 
-    def of(self, instance: Instance) -> Deferred[tuple[str, ...]]:
+    def of(
+        self, instance: Instance, behalf: Behalf = NOBODY, *, outside: bool = False
+    ) -> Deferred[tuple[str, ...]]:
         """The instance's own ``addresses``."""
         return succeed(instance.addresses)
 
@@ -70,6 +80,9 @@ class RouteFinder:
 
     :ivar cell: what the configuration says; SIGHUP puts a new one here.
     :ivar seconds: a clock that does not step.
+    :ivar networks: Neutron, or None.
+    :ivar stands: whether an SSH connection to a place stands: what was found out of it counts
+        for a while then.
     """
 
     book: GroupBook
@@ -79,23 +92,56 @@ class RouteFinder:
     rules: Rules
     cell: CellWay
     seconds: Callable[[], float]
-    _known: dict[str, tuple[float, str | None]] = field(factory=dict, init=False)
+    networks: Networks | None = None
+    stands: Stands = always
+    _members: InstanceMembers = field(init=False)
+    _filler: Filler = field(init=False)
 
-    def to(self, instance: Instance) -> Deferred[Sequence[Route]]:
+    def __attrs_post_init__(self) -> None:
+        self._members = InstanceMembers(
+            self.driver, self.addresses, self.rules.networks, self.seconds, self.stands
+        )
+        self._filler = Filler(self.networks, self.seconds, self.stands)
+
+    def to(self, instance: Instance, behalf: Behalf = NOBODY) -> Deferred[Sequence[Route]]:
         """Ways to the network of the instance's own addresses."""
         if self._nothing_to_find:
             return succeed(DIRECTLY)
-        return Deferred.fromCoroutine(self._to(instance))
+        return Deferred.fromCoroutine(self._to(instance, behalf))
 
-    def to_host(self, instance: Instance) -> Deferred[Sequence[Route]]:
+    def to_host(self, instance: Instance, behalf: Behalf = NOBODY) -> Deferred[Sequence[Route]]:
         """Ways to the serial ports of the instance's compute host."""
         if self._nothing_to_find:
             return succeed(DIRECTLY)
-        return Deferred.fromCoroutine(self._to_host(instance))
+        return Deferred.fromCoroutine(self._to_host(instance, behalf))
 
-    def shells(self, instance: Instance) -> Deferred[Sequence[ProxyNode]]:
+    def shells(self, instance: Instance, behalf: Behalf = NOBODY) -> Deferred[Sequence[ProxyNode]]:
         """Where to log in for a shell on the instance itself."""
-        return Deferred.fromCoroutine(self._shells(instance))
+        return Deferred.fromCoroutine(self._shells(instance, behalf))
+
+    def addresses_of(self, instance: Instance, behalf: Behalf) -> Deferred[tuple[str, ...]]:
+        """The instance's addresses in the order in which to dial them over :meth:`to`.
+
+        :raises consoled.errors.ConsoledError: as of :meth:`consoled.interfaces.Addresses.of`, or
+            as the groups cannot be read.
+        """
+        return Deferred.fromCoroutine(self._addresses_of(instance, behalf))
+
+    def needs_user(self, token: ConsoleAuthToken) -> bool:
+        """Whether the way to the token's console may have to be asked of Neutron, with the rights
+        of the token's user.
+        """
+        if self.networks is None:
+            return False
+        if token.console_type == SHELL:
+            return True
+        if self._nothing_to_find:
+            return False
+        command = self.rules.command
+        if command is not None and command.names & {NETWORK, ROUTER}:
+            return True
+        known = self.book.known
+        return known is None or bool(known.by_instance)
 
     @property
     def _nothing_to_find(self) -> bool:
@@ -103,29 +149,46 @@ class RouteFinder:
         known = self.book.known
         return known is not None and not known.by_id and self.cell == CellWay()
 
-    async def _to(self, instance: Instance) -> Sequence[Route]:
+    async def _to(self, instance: Instance, behalf: Behalf) -> Sequence[Route]:
         groups = await self.book.groups()
         return await self._routes(
-            instance, groups, lambda: to_instance(groups, instance.uuid, instance.host)
+            instance, behalf, groups, lambda: to_instance(groups, instance.uuid, instance.host)
         )
 
-    async def _to_host(self, instance: Instance) -> Sequence[Route]:
+    async def _to_host(self, instance: Instance, behalf: Behalf) -> Sequence[Route]:
         groups = await self.book.groups()
-        return await self._routes(instance, groups, lambda: to_host(groups, instance.host))
+        return await self._routes(instance, behalf, groups, lambda: to_host(groups, instance.host))
 
     async def _routes(
-        self, instance: Instance, groups: Groups, way: Callable[[], Chain | None]
+        self,
+        instance: Instance,
+        behalf: Behalf,
+        groups: Groups,
+        way: Callable[[], Chain | None],
     ) -> Sequence[Route]:
         try:
-            found = way()
-            if found is None:
-                if self.cell.group is None:
-                    return self._filled(instance, [(node,) for node in self.cell.nodes])
-                found = self._chain_of_cell(groups)
+            found = self._whole(groups, way())
         except NoWay as error:
             raise _unreachable(instance, str(error)) from None
-        hops = [await self._nodes(instance, group) for group in found]
-        return self._filled(instance, alternatives(hops)) if hops else DIRECTLY
+        if found is None:
+            hops = [[Hop(node) for node in self.cell.nodes]] if self.cell.nodes else []
+        else:
+            # The first node is dialled from here, each other one from the one before.
+            direct = self.rules.command is None
+            hops = [
+                await self._hops(instance, group, behalf, outside=direct and at == 0)
+                for at, group in enumerate(found)
+            ]
+        if not hops:
+            return DIRECTLY
+        first = [await self._commanded(instance, hop, behalf) for hop in hops[0]]
+        return alternatives([first, *([hop.node for hop in each] for each in hops[1:])])
+
+    def _whole(self, groups: Groups, way: Chain | None) -> Chain | None:
+        """The way with the cell's in the place of none; None is over the cell's own nodes."""
+        if way is None and self.cell.group is not None:
+            return self._chain_of_cell(groups)
+        return way
 
     def _chain_of_cell(self, groups: Groups) -> Chain:
         name = str(self.cell.group)
@@ -134,102 +197,73 @@ class RouteFinder:
             raise NoWay(f"[ssh_proxy] group names {name}, and there is no such node group")
         return chain(groups.by_id, group.id)
 
-    async def _nodes(self, instance: Instance, group: NodeGroup) -> list[ProxyNode]:
+    async def _hops(
+        self, instance: Instance, group: NodeGroup, behalf: Behalf, *, outside: bool
+    ) -> list[Hop]:
         """The members of a proxy group that can be reached, in their order."""
         login = self.logins.of(group.traits)
         if login is None:
             raise _unreachable(instance, f"node group {group.name} has no user name to log in with")
         reasons: list[str] = []
-        nodes: list[ProxyNode] = []
+        hops: list[Hop] = []
         for member in group.members:
-            node = await self._node(group, login, member, reasons)
-            if node is not None:
-                nodes.append(node)
-        if not nodes:
+            hop = await self._hop(group, login, member, reasons, behalf, outside=outside)
+            if hop is not None:
+                hops.append(hop)
+        if not hops:
             why = "; ".join(reasons) or "it has no members"
             raise _unreachable(instance, f"no node of group {group.name} can be used: {why}")
-        return nodes
+        return hops
 
-    async def _node(
-        self, group: NodeGroup, login: Login, member: Member, reasons: list[str]
-    ) -> ProxyNode | None:
-        address = member.address
+    async def _hop(
+        self,
+        group: NodeGroup,
+        login: Login,
+        member: Member,
+        reasons: list[str],
+        behalf: Behalf,
+        *,
+        outside: bool,
+    ) -> Hop | None:
+        address, found = member.address, None
         if address is None:
             assert member.instance_uuid is not None
-            address = await self._address(member.instance_uuid)
-            if address is None:
-                reasons.append(f"instance {member.instance_uuid} does not run or has no address")
+            uuid = member.instance_uuid
+            found = await self._members.find(uuid, member.port, behalf, outside=outside)
+            if found is None:
+                reasons.append(f"instance {uuid} does not run or has no address")
                 return None
+            address = found.address
         elif not allowed(address, self.rules.networks):
             reasons.append(f"{address} is not in [ssh_proxy] allowed_networks")
             return None
-        return ProxyNode(
+        node = ProxyNode(
             address,
             member.port,
             login,
             self.rules.method,
             name=f"{group.name} ({place_of(address, member.port)})",
         )
+        return Hop(node, None if found is None else found.instance)
 
-    async def _address(self, uuid: str) -> str | None:
-        """An address of an instance that runs, if it has one."""
-        until, address = self._known.get(uuid, (0.0, None))
-        if self.seconds() < until:
-            return address
-        address = None
+    async def _commanded(self, instance: Instance, hop: Hop, behalf: Behalf) -> ProxyNode:
+        command = self.rules.command
+        if command is None:
+            return hop.node
         try:
-            instance = await self.driver.instance(uuid)
-            found = await self._addresses(instance) if instance.state.live else ()
-            address = next(iter(found), None)
-        except NotFound:
-            pass
-        except ConsoledError as error:
-            # Its host does not answer; the other members may do.
-            log.warn(
-                "the address of {instance_uuid} is not known: {cause}",
-                event="proxy_address_unknown",
-                instance_uuid=uuid,
-                cause=str(error),
+            filled = await self._filler.fill(
+                command, hop.node, target=instance, member=hop.member, behalf=behalf
             )
-            return None
-        if address is not None:
-            if len(self._known) >= FORGET_AT:
-                self._known.clear()
-            self._known[uuid] = (self.seconds() + ADDRESS_LIFE, address)
-        return address
-
-    async def _addresses(self, instance: Instance) -> list[str]:
-        found = await self.addresses.of(instance)
-        return [address for address in found if reachable(address, self.rules.networks)]
-
-    def _filled(self, instance: Instance, routes: Sequence[Route]) -> Sequence[Route]:
-        """The routes, with the command that reaches their first node."""
-        if self.rules.command is None or not routes:
-            return routes or DIRECTLY
-        return [(self._commanded(instance, route[0]), *route[1:]) for route in routes]
-
-    def _commanded(self, instance: Instance, node: ProxyNode) -> ProxyNode:
-        assert self.rules.command is not None
-        values: Mapping[str, str | None] = {
-            "host": node.host,
-            "port": str(node.port),
-            "tenant_id": instance.project_id,
-            "network_id": instance.metadata.get("network_id"),
-            "router_id": instance.metadata.get("router_id"),
-        }
-        try:
-            return evolve(node, command=self.rules.command.fill(values))
         except Unfilled as error:
             raise _unreachable(instance, f"of [ssh_proxy] proxy_command, {error}") from None
+        return evolve(hop.node, command=filled)
 
-    async def _shells(self, instance: Instance) -> Sequence[ProxyNode]:
+    async def _shells(self, instance: Instance, behalf: Behalf) -> Sequence[ProxyNode]:
         groups = await self.book.groups()
         own = groups.by_instance.get(instance.uuid)
         login = None if own is None else self.logins.of(own.traits)
         try:
-            way = to_instance(groups, instance.uuid, instance.host)
-            if way is None and self.cell.group is not None:
-                way = self._chain_of_cell(groups)
+            way = self._whole(groups, to_instance(groups, instance.uuid, instance.host))
         except NoWay as error:
             raise _unreachable(instance, str(error)) from None
         if login is None and way:
@@ -237,14 +271,42 @@ class RouteFinder:
         if login is None:
             return ()
         port = _port_of(own, instance.uuid)
+        outside = self._is_direct(way)
+        # It is a proxy itself then, and so the first node of every way to it.
+        commanded = way == () and self.rules.command is not None
+        found = await self._members.reachable(instance, behalf, outside=outside and not commanded)
         nodes = [
             ProxyNode(address, port, login, name=f"{instance.name} ({place_of(address, port)})")
-            for address in await self._addresses(instance)
+            for address in found
         ]
-        if way == () and self.rules.command is not None:
-            # It is a proxy itself, and so the first node of every way to it.
-            return [self._commanded(instance, node) for node in nodes]
+        if commanded:
+            return [await self._commanded(instance, Hop(node, instance), behalf) for node in nodes]
         return nodes
+
+    async def _addresses_of(self, instance: Instance, behalf: Behalf) -> tuple[str, ...]:
+        groups = await self.book.groups()
+        try:
+            way = self._whole(groups, to_instance(groups, instance.uuid, instance.host))
+        except NoWay:
+            way = None  # The dial says so.
+        return await self.addresses.of(instance, behalf, outside=self._is_direct(way))
+
+    def _is_direct(self, way: Chain | None) -> bool:
+        """Whether nothing is on the way."""
+        return not self.cell.nodes if way is None else not way
+
+
+@frozen
+class Destinations:
+    """Implements :class:`consoled.interfaces.Addresses` for dials over :meth:`RouteFinder.to`."""
+
+    finder: RouteFinder
+
+    def of(
+        self, instance: Instance, behalf: Behalf = NOBODY, *, outside: bool = False
+    ) -> Deferred[tuple[str, ...]]:
+        """The instance's addresses; how they are reached decides which of them come first."""
+        return self.finder.addresses_of(instance, behalf)
 
 
 def _port_of(group: NodeGroup | None, uuid: str) -> int:

@@ -11,9 +11,11 @@ from twisted.internet.defer import Deferred
 from consoled.errors import ConfigError
 from consoled.interfaces import Addresses, Database, Driver, Policy, Worker
 from consoled.reaching.book import GroupBook
+from consoled.reaching.filling import Networks
 from consoled.reaching.finding import CellWay, RouteFinder, Rules
 from consoled.reaching.groups import NodeGroups
 from consoled.reaching.logins import Logins, login_of_nodes
+from consoled.reaching.members import Stands, always
 from consoled.reaching.secrets import SecretBox
 from consoled.service import Part
 from consoled.settings import SSHProxy
@@ -98,11 +100,16 @@ class RouteParts:
         driver: Driver,
         addresses: Addresses,
         worker: Worker,
+        networks: Networks | None = None,
+        stands: Stands = always,
     ) -> Self:
         """All of them; nothing is started.
 
         :param files: as of :meth:`RouteFiles.read`.
+        :param addresses: of all who know any.
         :param worker: where files are read and keys decrypted.
+        :param networks: Neutron, or None.
+        :param stands: whether an SSH connection to a place stands.
         """
         book = GroupBook(database, reactor)
         routes = RouteFinder(
@@ -113,6 +120,8 @@ class RouteParts:
             rules=Rules(Method(group.method), group.proxy_command, group.allowed_networks),
             cell=files.cell,
             seconds=reactor.seconds,
+            networks=networks,
+            stands=stands,
         )
         groups = NodeGroups(
             database=database,

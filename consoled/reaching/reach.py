@@ -27,6 +27,7 @@ from zope.interface import implementer
 from consoled.errors import BackendTimeout, BackendUnreachable
 from consoled.interfaces import Routes
 from consoled.model import Instance
+from consoled.reaching.behalf import NOBODY, Behalf
 from consoled.transports.ssh.errors import TargetRefused
 from consoled.transports.ssh.values import ProxyNode, Route, Terminal, place_of
 
@@ -105,7 +106,9 @@ class Reach:
     clock: IReactorTime
     timeout: float
 
-    def endpoint(self, instance: Instance, host: str, port: int) -> IStreamClientEndpoint:
+    def endpoint(
+        self, instance: Instance, host: str, port: int, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """A TCP stream to one of the instance's own addresses.
 
         Its ``connect`` fails in time: over a proxy node with a sentence of
@@ -113,23 +116,29 @@ class Reach:
         ``Unavailable`` while the database is away. Cancelling it leaves nothing behind.
 
         :param host: the address, without brackets.
+        :param behalf: who wants to connect.
         """
-        return self._endpoint(self.routes.to, instance, host, port)
+        return self._endpoint(self.routes.to, instance, host, port, behalf)
 
-    def host_endpoint(self, instance: Instance, host: str, port: int) -> IStreamClientEndpoint:
+    def host_endpoint(
+        self, instance: Instance, host: str, port: int, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """As :meth:`endpoint`, to a port of the instance's compute host."""
-        return self._endpoint(self.routes.to_host, instance, host, port)
+        return self._endpoint(self.routes.to_host, instance, host, port, behalf)
 
-    def shell(self, instance: Instance, terminal: Terminal) -> IStreamClientEndpoint:
+    def shell(
+        self, instance: Instance, terminal: Terminal, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """A shell on the instance; the connection's transport has ``resize(columns, rows)``."""
-        return Ways(lambda: self._shells(instance, terminal), self.clock, self.timeout)
+        return Ways(lambda: self._shells(instance, terminal, behalf), self.clock, self.timeout)
 
     def _endpoint(
         self,
-        routes: Callable[[Instance], Deferred[Sequence[Route]]],
+        routes: Callable[[Instance, Behalf], Deferred[Sequence[Route]]],
         instance: Instance,
         host: str,
         port: int,
+        behalf: Behalf,
     ) -> IStreamClientEndpoint:
         target = place_of(host, port)
 
@@ -139,13 +148,14 @@ class Reach:
             return Way(route, target, self.direct(host, port))
 
         async def ways() -> list[Way]:
-            return [way(route) for route in spread(await routes(instance), self.pool)]
+            found = await routes(instance, behalf)
+            return [way(route) for route in spread(found, self.pool)]
 
         return Ways(ways, self.clock, self.timeout)
 
-    async def _shells(self, instance: Instance, terminal: Terminal) -> list[Way]:
-        targets = await self.routes.shells(instance)
-        routes = spread(await self.routes.to(instance), self.pool)
+    async def _shells(self, instance: Instance, terminal: Terminal, behalf: Behalf) -> list[Way]:
+        targets = await self.routes.shells(instance, behalf)
+        routes = spread(await self.routes.to(instance, behalf), self.pool)
         return [
             Way(
                 route,

@@ -1,9 +1,8 @@
-"""Secrets of node groups, encrypted before they go to the database.
+"""Secrets, encrypted before they go to the database.
 
-``[ssh_proxy] secret_key_file`` holds the keys, one a line: 32 bytes in base64, as ``openssl rand
--base64 32`` makes them. The first encrypts; all of them decrypt, so that a new key goes before
-the old one until nothing needs that any more. What is encrypted is Fernet's token: AES-128 in
-CBC mode with an HMAC over it.
+A file holds the keys, one a line: 32 bytes in base64, as ``openssl rand -base64 32`` makes them.
+The first encrypts; all of them decrypt, so that a new key goes before the old one until nothing
+needs that any more. What is encrypted is Fernet's token: AES-128 in CBC mode with an HMAC over it.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from consoled.errors import ConfigError
 from consoled.reaching.privatefile import read_private
 
+NODE_GROUPS = "[ssh_proxy] secret_key_file"
+
 _LENGTH = 32
 _STANDARD = str.maketrans("+/", "-_")
 
@@ -27,17 +28,20 @@ class SecretBox:
     """Encrypts and decrypts; its ``repr`` shows no key.
 
     :ivar fernet: the keys.
+    :ivar option: which names their file, for errors.
     """
 
     fernet: MultiFernet = field(repr=False)
+    option: str = NODE_GROUPS
 
     @classmethod
-    def open(cls, path: Path) -> SecretBox:
+    def open(cls, path: Path, option: str = NODE_GROUPS) -> SecretBox:
         """With the keys in a file.
 
+        :param option: which names the file.
         :raises consoled.errors.ConfigError: it cannot be used, and why; no key is in the text.
         """
-        return cls(MultiFernet([Fernet(key) for key in _read(path)]))
+        return cls(MultiFernet([Fernet(key) for key in _read(path, option)]), option)
 
     def seal(self, clear: str) -> str:
         """The text, encrypted."""
@@ -54,12 +58,12 @@ class SecretBox:
         except InvalidToken:
             raise ConfigError(
                 "a secret in the database was encrypted with a key that is not in "
-                "[ssh_proxy] secret_key_file; put that key back as a further line of the file"
+                f"{self.option}; put that key back as a further line of the file"
             ) from None
 
 
-def _read(path: Path) -> list[bytes]:
-    where = f"[ssh_proxy] secret_key_file {path}"
+def _read(path: Path, option: str) -> list[bytes]:
+    where = f"{option} {path}"
     data = read_private(where, path)
     lines = [line.strip() for line in data.decode("ascii", "replace").splitlines()]
     keys = [_key(where, line) for line in lines if line and not line.startswith("#")]

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from consoled.interfaces import Routes
 from consoled.metrics.meters import Meters
 from consoled.model import Instance
+from consoled.reaching.behalf import Behalf
 from consoled.reaching.reach import Reach
 from consoled.service import Part
 from consoled.settings import Settings, SSHProxy
@@ -36,6 +37,7 @@ def limits(group: SSHProxy) -> PoolLimits:
 class SSHParts:
     """What the composition needs of them.
 
+    :ivar pool: the connections through SSH servers.
     :ivar reach: connections to instances, for whoever needs one.
     :ivar serial: the transport of serial ports on TCP.
     :ivar shells: the transport of shells.
@@ -43,6 +45,7 @@ class SSHParts:
     """
 
     routes: Routes
+    pool: SSHPool
     reach: Reach
     serial: SSHTransport
     shells: ShellTransport
@@ -58,12 +61,13 @@ class SSHParts:
         reach = Reach(routes, pool, TCPTransport(reactor, timeout).to, reactor, timeout)
         return cls(
             routes,
+            pool,
             reach,
             SSHTransport(reach),
             ShellTransport(reach),
             (Part(worker.start, worker.stop), Part(pool.start, pool.stop)),
         )
 
-    def can_log_in(self, instance: Instance) -> Deferred[bool]:
+    def can_log_in(self, instance: Instance, behalf: Behalf) -> Deferred[bool]:
         """Whether something says how to log in at the instance for a shell."""
-        return self.routes.shells(instance).addCallback(bool)
+        return self.routes.shells(instance, behalf).addCallback(bool)

@@ -10,6 +10,9 @@ from typing import Any
 from attrs import frozen
 
 from consoled.interfaces import Database, Policy
+from consoled.openstack.console_tokens import ConsoleTokens
+from consoled.openstack.parts import OpenStackParts
+from consoled.recording.archive_parts import ArchiveParts
 from consoled.recording.files import Elsewhere, RecordingFiles
 from consoled.recording.folder import RecordingFolder
 from consoled.recording.keeper import RecordingKeeper
@@ -46,6 +49,8 @@ class RecordingParts:
         key: bytes | None,
         *,
         borrow: Callable[[RecordingFiles], Elsewhere] | None = None,
+        openstack: OpenStackParts | None = None,
+        console_tokens: ConsoleTokens | None = None,
     ) -> RecordingParts:
         """All of them; nothing is started, and no folder made.
 
@@ -53,6 +58,8 @@ class RecordingParts:
 
         :param key: as of :func:`recording_key`.
         :param borrow: makes what asks other hosts for files.
+        :param openstack: asks Glance, and keeps users' tokens; None where there is none.
+        :param console_tokens: has users' tokens by their console token, or None.
         """
         group = settings.recording
         folder = RecordingFolder(settings.default.state_path / "recordings")
@@ -65,6 +72,15 @@ class RecordingParts:
             Part(worker.start, worker.stop),
             Part(keeper.startService, keeper.stopService),
         ]
+        archive = ArchiveParts.of(
+            settings,
+            reactor,
+            database=database,
+            folder=folder,
+            worker=worker,
+            openstack=openstack,
+            tokens=console_tokens,
+        )
         recorder: SessionRecorder = NoRecorder()
         if settings.serial_console.record:
             writer = RecordingWriter(
@@ -74,10 +90,17 @@ class RecordingParts:
                 seconds=reactor.seconds,
             )
             active = Recorder(
-                writer, database, group.mode == "strict", host, clock=reactor, wall=time.time
+                writer,
+                database,
+                group.mode == "strict",
+                host,
+                clock=reactor,
+                wall=time.time,
+                archive=archive.sessions,
             )
             parts.append(Part(writer.start, active.stop))
             recorder = active
+        parts += archive.parts
         elsewhere = None if borrow is None else borrow(RecordingFiles(folder, worker))
         store = RecordingStore(database, policy, folder, worker, host, elsewhere)
         console, tokens = settings.serial_console, settings.consoleauth

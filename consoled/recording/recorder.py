@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -14,6 +14,7 @@ from consoled.db import recordings as rows
 from consoled.errors import ConsoledError
 from consoled.interfaces import Database
 from consoled.model import Console, ConsoleAuthToken, Instance
+from consoled.recording.archive_sessions import NoArchive, SessionArchive
 from consoled.recording.values import Ending, Facts
 from consoled.recording.writer import Listener, Recording, RecordingWriter, Silent
 
@@ -98,6 +99,7 @@ class Recorder:
     :ivar host: this host's name, for people.
     :ivar wall: seconds since the epoch.
     :ivar patience: seconds that a strict recording may hold the guest back.
+    :ivar archive: hears of recordings that it may have to keep elsewhere.
     """
 
     writer: RecordingWriter
@@ -107,6 +109,7 @@ class Recorder:
     clock: IReactorTime
     wall: Callable[[], float]
     patience: float = 15.0
+    archive: SessionArchive = field(factory=NoArchive)
     _notes: set[Deferred[Any]] = field(factory=set, init=False)
 
     def start(
@@ -132,11 +135,11 @@ class Recorder:
             started=int(self.wall()),
             console_type=console.type,
         )
-        begun = self._note("begun", rows.begin, facts)
+        begun = self._noting(self._begin(facts, token))
 
         def finished(ending: Ending | None) -> None:
             # After the other note: a row is updated, not made twice.
-            begun.addCallback(lambda _: self._ended(facts, ending))
+            begun.addCallback(lambda _: self._noting(self._end(facts, ending)))
 
         watch = _Watch(facts, listener or Silent(), self.clock, self.patience)
         recording = Recording(facts, self.strict, watch, finished, self.writer)
@@ -156,29 +159,31 @@ class Recorder:
         while self._notes:
             await self._notes.pop()
 
-    def _ended(self, facts: Facts, ending: Ending | None) -> Deferred[Any] | None:
+    async def _begin(self, facts: Facts, token: ConsoleAuthToken) -> None:
+        await self._try_to_note("begun", rows.begin, facts)
+        await self.archive.begun(facts, token)
+
+    async def _end(self, facts: Facts, ending: Ending | None) -> None:
         if ending is None:
-            return self._note("ended", rows.forget, facts.session_id)
-        log.info(
-            "session {session_id}: recorded {bytes} bytes",
-            event="recording_ended",
-            session_id=facts.session_id,
-            instance_uuid=facts.instance_uuid,
-            index=facts.console_index,
-            user_id=facts.user_id,
-            project_id=facts.project_id,
-            bytes=ending.size,
-        )
-        return self._note("ended", rows.end, facts, ending)
+            await self._try_to_note("ended", rows.forget, facts.session_id)
+        else:
+            log.info(
+                "session {session_id}: recorded {bytes} bytes",
+                event="recording_ended",
+                session_id=facts.session_id,
+                instance_uuid=facts.instance_uuid,
+                index=facts.console_index,
+                user_id=facts.user_id,
+                project_id=facts.project_id,
+                bytes=ending.size,
+            )
+            await self._try_to_note("ended", rows.end, facts, ending)
+        await self.archive.ended(facts.session_id, kept=ending is not None)
 
-    def _note(self, what: str, fn: Callable[..., object], *args: object) -> Deferred[Any]:
-        noted: Deferred[Any] = Deferred.fromCoroutine(self._try_to_note(what, fn, *args))
+    def _noting(self, work: Coroutine[Any, Any, None]) -> Deferred[None]:
+        noted = Deferred.fromCoroutine(work)
         self._notes.add(noted)
-        return noted.addCallback(self._forget_note, noted)
-
-    def _forget_note(self, result: Any, noted: Deferred[Any]) -> Any:
-        self._notes.discard(noted)
-        return result
+        return noted.addCallback(lambda _: self._notes.discard(noted))
 
     async def _try_to_note(self, what: str, fn: Callable[..., object], *args: object) -> None:
         try:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from consoled.auth.policy import Rule
 from consoled.db import recordings as rows
-from consoled.errors import Conflict, ConsoledError, Forbidden, NotFound
+from consoled.errors import Conflict, ConsoledError, Forbidden, NotFound, NotInThisCell
 from consoled.interfaces import Database, Policy, Worker
 from consoled.model import Caller
 from consoled.recording.files import Content, Elsewhere, RecordingFiles
@@ -116,7 +116,7 @@ class RecordingStore:
         if is_session_id(session_id):
             found = await self.database.read(rows.find, session_id)
         if found is None:
-            raise NotFound(ABSENT)
+            raise NotInThisCell(ABSENT)
         owner = found.facts.project_id
         if await self.policy.allows(rule, caller, owner):
             return found
@@ -125,7 +125,7 @@ class RecordingStore:
                 f"Policy does not allow {rule} on this recording; "
                 "ask an administrator of the project for a role that does."
             )
-        raise NotFound(ABSENT)
+        raise NotInThisCell(ABSENT)
 
     async def _read(self, caller: Caller, session_id: str, request_id: str) -> Content:
         found = await self._find(caller, session_id, Rule.RECORDINGS_SHOW)

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import asdict, frozen
 
 from consoled.model import SERIAL
+from consoled.recording.archive_values import Archived
 
 ABOUT = b"# consoled "
 """Begins the second line of a file: what it is about, so that a lost row can be made again."""
@@ -105,6 +106,7 @@ class RecordingRow:
     :ivar started: seconds since the epoch, in the database's time.
     :ivar ended: as ``started``; None while it goes on.
     :ivar size: bytes of the file; 0 while it goes on.
+    :ivar archived: what has become of it on its way to the archive; None where it has none.
     """
 
     facts: Facts
@@ -113,3 +115,4 @@ class RecordingRow:
     size: int
     digest: str
     state: RecordingState
+    archived: Archived | None = None

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from consoled.errors import BackendUnreachable
 from consoled.interfaces import Transport
 from consoled.model import Console, Instance
+from consoled.reaching.behalf import NOBODY, Behalf
 
 
 @frozen
@@ -21,7 +22,9 @@ class KindTransport:
 
     transports: Mapping[str, Transport]
 
-    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
+    def endpoint(
+        self, instance: Instance, console: Console, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """As the transport of the console's kind has it.
 
         :raises consoled.errors.BackendUnreachable: there is none, or it cannot.
@@ -32,4 +35,4 @@ class KindTransport:
                 f"Console {console.index} is of the kind {console.kind}, which this server does "
                 "not reach."
             )
-        return transport.endpoint(instance, console)
+        return transport.endpoint(instance, console, behalf)

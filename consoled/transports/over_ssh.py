@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from consoled.errors import BackendUnreachable
 from consoled.model import Console, Instance
+from consoled.reaching.behalf import NOBODY, Behalf
 from consoled.reaching.reach import Reach
 from consoled.transports.ssh.values import Terminal
 
@@ -21,14 +22,16 @@ class SSHTransport:
 
     reach: Reach
 
-    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
+    def endpoint(
+        self, instance: Instance, console: Console, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """The console's port, as its compute host's proxy nodes see it.
 
         :raises consoled.errors.BackendUnreachable: the console has no port.
         """
         if console.port is None:
             raise BackendUnreachable(f"Console {console.index} has no TCP port.")
-        return self.reach.host_endpoint(instance, console.host, console.port)
+        return self.reach.host_endpoint(instance, console.host, console.port, behalf)
 
 
 @frozen
@@ -41,6 +44,8 @@ class ShellTransport:
     reach: Reach
     terminal: Terminal = field(factory=Terminal)
 
-    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
+    def endpoint(
+        self, instance: Instance, console: Console, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """A new shell; the console only names it."""
-        return self.reach.shell(instance, self.terminal)
+        return self.reach.shell(instance, self.terminal, behalf)

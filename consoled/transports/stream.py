@@ -31,6 +31,7 @@ from zope.interface import implementer
 from consoled.compute.libvirt.pumps import Wire
 from consoled.errors import BackendUnreachable, ConsoledError, HeldOutside
 from consoled.model import Console, Instance
+from consoled.reaching.behalf import NOBODY, Behalf
 
 log = Logger()
 
@@ -77,7 +78,9 @@ class StreamTransport:
     uri_of: Callable[[str], str | None]
     reactor: IReactorFDSet
 
-    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
+    def endpoint(
+        self, instance: Instance, console: Console, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """The stream of a console.
 
         :raises consoled.errors.BackendUnreachable: the instance's host is not this daemon's.

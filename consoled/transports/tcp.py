@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTCP, IStreamClientEndpoint
 
 from consoled.errors import BackendUnreachable
 from consoled.model import Console, Instance
+from consoled.reaching.behalf import NOBODY, Behalf
 
 
 @frozen
@@ -21,7 +22,9 @@ class TCPTransport:
     reactor: IReactorTCP
     timeout: float
 
-    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
+    def endpoint(
+        self, instance: Instance, console: Console, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """The TCP endpoint of a console.
 
         :raises consoled.errors.BackendUnreachable: the console has no port.

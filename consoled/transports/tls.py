@@ -40,6 +40,7 @@ from consoled.errors import BackendUnreachable
 from consoled.http.sending import PromptTLS
 from consoled.interfaces import Transport
 from consoled.model import Console, Instance
+from consoled.reaching.behalf import NOBODY, Behalf
 from consoled.transports.credentials import Credentials, Peer, words_of
 
 log = Logger()
@@ -66,12 +67,14 @@ class TLSTransport:
     clock: IReactorTime
     timeout: float
 
-    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
+    def endpoint(
+        self, instance: Instance, console: Console, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """As the other one's, with TLS where the console speaks it.
 
         :raises consoled.errors.BackendUnreachable: there is nobody to trust for that.
         """
-        endpoint = self.plain.endpoint(instance, console)
+        endpoint = self.plain.endpoint(instance, console, behalf)
         if not console.tls:
             return endpoint
         if self.credentials is None:

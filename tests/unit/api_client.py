@@ -18,15 +18,16 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.web.server import Request, Site
 
-from consoled.api.app import make_api
+from consoled.api.app import ApiParts, make_api
 from consoled.api.compute import ComputeApi
 from consoled.api.domains import Configurators
 from consoled.auth.policy import PolicyEnforcer
 from consoled.breaking import ConsoleBreaker
+from consoled.cells.parts import CellParts
+from consoled.compute.image_source import Questions
 from consoled.compute.migration.parts import HostMigrations
 from consoled.interfaces import BreakControl, TokenStore
 from consoled.issuing import ConsoleIssuer
-from consoled.model import Instance
 from consoled.proxy.book import SessionBook
 from consoled.proxy.opening import Opener
 from consoled.reaching.groups import NodeGroups
@@ -124,13 +125,15 @@ class ApiClient:
     recordings: RecordingStore | None = None
     replays: ReplayLinks | None = None
     outsiders: frozenset[int] = frozenset()
-    shells: Callable[[Instance], Deferred[bool]] | None = None
+    shells: Callable[..., Deferred[bool]] | None = None
     opener: Opener | None = None
     breaks: BreakControl | None = None
     sessions: SessionBook | None = None
     domains: Configurators | None = None
+    images: Questions | None = None
     migrations: HostMigrations | None = None
     groups: NodeGroups | None = None
+    cells: CellParts | None = None
     policy_file: Path | None = None
     enabled: bool = True
     key: str | None = "member-key"
@@ -151,20 +154,22 @@ class ApiClient:
             shells=self.shells,
         )
         register = TokenRegister(policy, self.store)
-        api = make_api(
-            self.identity,
+        parts = ApiParts(
+            self.identity if self.cells is None else self.cells.identity,
             issuer,
             register,
-            seconds=self.clock.seconds,
             recordings=self.recordings,
             replays=self.replays,
             groups=self.groups,
             breaker=self.opener
             and ConsoleBreaker(issuer, self.opener, self.breaks, self.clock, self.sessions),
             domains=self.domains,
+            images=self.images,
             migrations=self.migrations,
             compute=ComputeApi(evolve(issuer, base_url=WS_BASE_URL)),
+            cells=self.cells,
         )
+        api = make_api(parts, seconds=self.clock.seconds)
         return Site(
             api,
             requestFactory=self.request_class,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,11 +23,16 @@ PLACE = ("127.0.0.1", 10000)
 
 def memory_database() -> CellDatabase:
     """A database that lives as long as the test."""
-    return database("sqlite://")
+    engine = make_engine("sqlite://")
+    with engine.connect() as connection:
+        connection.connection.driver_connection.deserialize(_prepared())  # type: ignore[union-attr]  # sqlite3's
+    return CellDatabase(engine, InlineWorker())
 
 
 def file_database(path: Path) -> CellDatabase:
     """A database in a file, as the daemon has it."""
+    if not path.exists():
+        path.write_bytes(_prepared())
     return database(f"sqlite:///{path}")
 
 
@@ -35,6 +41,15 @@ def database(url: str) -> CellDatabase:
     engine = make_engine(url)
     schema.prepare(engine)
     return CellDatabase(engine, InlineWorker())
+
+
+@cache
+def _prepared() -> bytes:
+    """An empty database with the newest schema, made once: the migrations take a while."""
+    engine = make_engine("sqlite://")
+    schema.prepare(engine)
+    with engine.connect() as connection:
+        return bytes(connection.connection.driver_connection.serialize())  # type: ignore[union-attr]  # sqlite3's
 
 
 def instance(number: int = 1, *, name: str = "web", place: tuple[str, int] = PLACE) -> Instance:

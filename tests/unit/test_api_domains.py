@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 from api_client import ApiClient
 from domain_lab import ListedPorts, configurator, domain_xml, hypervisor, xml_of
-from fakes import ABSENT, FOREIGN, WEB_1
+from fakes import ABSENT, FOREIGN, KEYS, WEB_1, FakeIdentity
+from image_lab import FakeImages
 from twisted.logger import capturedLogs
+
+from consoled.compute.image_source import Said
+from consoled.errors import TokenRefused, Unavailable
+from consoled.model import Caller
+from consoled.openstack.values import UserToken
 
 ROUTE = f"/v1/servers/{WEB_1}/consoles"
 
@@ -137,3 +143,32 @@ def test_a_driver_without_domains() -> None:
     answer = ApiClient(key="admin-key").post(ROUTE, b"")
     assert answer.status == 400
     assert "(fake) has no domains" in answer.message
+
+
+def test_the_image_is_asked_on_the_caller_s_behalf() -> None:
+    """With their own token of Keystone's; with a key there is none, and nobody is asked."""
+    images = FakeImages(Said({"serial_ports": "2"}))
+    ada = Caller("ada", "ops", frozenset({"admin"}), token="ada-s")
+    identity = FakeIdentity(keys={**KEYS, "ada-s": ada})
+    with hypervisor(domain_xml(uuid=WEB_1)):
+        answer = client("ada-s", identity=identity, images=images.asking).post(ROUTE, b"")
+        assert len(answer.json["configuration"]["ports"]) == 2
+        assert client(images=images.asking).post(ROUTE, b"").status == 200
+    assert images.users == [UserToken("ada-s", "ops", "ada"), None]
+    assert images.asked == [(WEB_1, None)]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(Unavailable("Cinder is away."), 503), (TokenRefused("Not yours."), 401)]
+)
+def test_the_image_cannot_be_asked(error: Exception, status: int) -> None:
+    """The status says whether trying again helps, and who says a number needs nobody."""
+    ada = Caller("ada", "ops", frozenset({"admin"}), token="ada-s")
+    identity = FakeIdentity(keys={**KEYS, "ada-s": ada})
+    api = client("ada-s", identity=identity, images=FakeImages(error).asking)
+    with hypervisor(domain_xml(uuid=WEB_1)) as connection:
+        before = xml_of(connection, WEB_1)
+        refused = api.post(ROUTE, b"")
+        assert (refused.status, refused.message) == (status, str(error))
+        assert xml_of(connection, WEB_1) == before
+        assert api.post(ROUTE, body(ports=2)).status == 200

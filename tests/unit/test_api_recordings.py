@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,10 @@ from recordings import INSTANCE, SESSION, START, Studio, facts, session_id
 
 from consoled.api.sending import span
 from consoled.auth.policy import PolicyEnforcer
+from consoled.db import archives
 from consoled.db import recordings as rows
 from consoled.db.database import CellDatabase
+from consoled.recording.archive_values import ArchiveState
 from consoled.recording.replays import ReplayLinks
 from consoled.recording.store import RecordingStore
 from consoled.recording.values import Ending
@@ -147,6 +149,31 @@ def test_a_query_that_is_wrong(store: RecordingStore, query: str, why: str) -> N
 def test_one(store: RecordingStore) -> None:
     """A recording by its id."""
     assert client(store).get(f"/v1/recordings/{SESSION}").json["recording"]["id"] == SESSION
+
+
+def test_an_archived_one(store: RecordingStore) -> None:
+    """A recording that goes to the archive says how far it is, and why not; no other one does."""
+
+    def shown() -> tuple[object, ...]:
+        found = client(store).get(f"/v1/recordings/{SESSION}").json["recording"]
+        return tuple(found.get(name) for name in ("archive", "image_id", "archive_reason"))
+
+    def change(fn: Callable[..., None], *args: object) -> None:
+        outcome(store.database.run(fn, SESSION, *args))
+
+    assert shown() == (None, None, None)
+    change(archives.add, "folder", ArchiveState.PENDING)
+    assert shown() == ("pending", None, "")
+    change(archives.plan_image, "image")
+    change(archives.note, "Glance is away.")
+    assert shown() == ("pending", None, "Glance is away.")
+    change(archives.begin_upload, "image")
+    assert shown() == ("uploading", "image", "")
+    change(archives.begin_removal, "image", "Glance is full.")
+    change(archives.note, "Glance is away.")
+    assert shown() == ("removing", "image", "Glance is full.")
+    change(archives.end, ArchiveState.FAILED, None, "Glance is full.")
+    assert shown() == ("failed", None, "Glance is full.")
 
 
 @pytest.mark.parametrize(

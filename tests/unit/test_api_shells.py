@@ -11,12 +11,12 @@ from fakes import ABSENT, FOREIGN, STOPPED, WEB_1
 from twisted.internet.defer import Deferred, fail, succeed
 
 from consoled.errors import Unavailable
-from consoled.model import SHELL, Instance, hash_token
+from consoled.model import SHELL, hash_token
 
 TOKENS = f"/v1/servers/{WEB_1}/consoles/ssh/tokens"
 
 
-def somewhere(instance: Instance) -> Deferred[bool]:
+def somewhere(*_: object) -> Deferred[bool]:
     """Every instance lets somebody log in."""
     return succeed(True)
 
@@ -75,7 +75,7 @@ def test_nobody_watches() -> None:
 
 def test_nothing_says_how_to_log_in() -> None:
     """An instance without a login gets a 400 that says what it needs."""
-    answer = client(shells=lambda instance: succeed(False)).post(TOKENS)
+    answer = client(shells=lambda *_: succeed(False)).post(TOKENS)
     assert answer.status == 400
     assert "node group" in answer.message
 
@@ -89,7 +89,7 @@ def test_a_cell_without_shells() -> None:
 
 def test_the_database_is_away() -> None:
     """503 while nobody can say how to log in."""
-    api = client(shells=lambda instance: fail(Unavailable("the database is away")))
+    api = client(shells=lambda *_: fail(Unavailable("the database is away")))
     assert api.post(TOKENS).status == 503
 
 

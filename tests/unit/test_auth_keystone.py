@@ -168,3 +168,13 @@ def test_no_token_in_its_words() -> None:
     with pytest.raises(Unauthorized) as caught:
         world.caller(X_Auth_Token="s3cret")
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_caller_brings_the_token_of_the_request() -> None:
+    """Whoever is asked on the caller's behalf gets it; it is remembered nowhere, nor shown."""
+    world = World()
+    callers = [world.caller(X_Auth_Token="good") for _ in range(2)]
+    assert [caller.token for caller in callers] == ["good", "good"]
+    assert len(world.questions) == 1
+    assert "good" not in repr(callers)
+    assert [known.token for _, known in world.identity._known.values()] == [None]

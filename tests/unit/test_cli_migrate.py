@@ -46,8 +46,8 @@ class FakeLibvirt:
         """Waits for ^C where there is to be one."""
         self.orders.append(order)
         if self.interrupts:
-            assert self.aborted.wait(20)
-            assert self.interrupts == 1 or self.left.wait(20)
+            assert self.aborted.wait(60)
+            assert self.interrupts == 1 or self.left.wait(60)
             raise MigrationEnded("aborted", cancelled=True)
         if self.error is not None:
             raise self.error

@@ -65,6 +65,16 @@ def test_the_list() -> None:
     assert "web-1" in result.stdout
 
 
+def test_one() -> None:
+    """One recording is shown with all that is known of it, its archive's reason included."""
+    row = {"id": SESSION, "archive": "failed", "image_id": None, "archive_reason": "Glance is full"}
+    api = FakeApi({f"GET {ROUTE}": (200, {"recording": row})})
+    result = ask(["recording", "show", SESSION], api)
+    assert result.exit_code == 0, result.output
+    assert "ARCHIVE" in result.stdout
+    assert "Glance is full" in result.stdout
+
+
 def test_playing_a_file(studio: Studio) -> None:
     """A file is played without any API, and cannot command the terminal."""
     result = run(["recording", "play", "--idle-limit", "0", str(studio.file())])

@@ -21,6 +21,7 @@ from consoled.forwarding.agent import AgentEndpoints
 from consoled.forwarding.idle import IdleWatch
 from consoled.forwarding.way import Dialler, Reached, quiet
 from consoled.model import Instance, InstanceState
+from consoled.reaching.behalf import NOBODY, Behalf
 
 VM = Instance("2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001", "vm", "demo", "h", InstanceState.RUNNING)
 
@@ -32,7 +33,7 @@ class Roads:
     dials: list[tuple[str, int, Deferred[Any]]] = field(factory=list)
     cancelled: int = 0
 
-    def endpoint(self, instance: Instance, host: str, port: int) -> Any:
+    def endpoint(self, instance: Instance, host: str, port: int, behalf: Behalf = NOBODY) -> Any:
         """An endpoint of that place."""
         assert instance is VM
         return Road(self, host, port)

@@ -35,9 +35,9 @@ from consoled.errors import (
     Unavailable,
 )
 from consoled.interfaces import Driver, TokenAuthority
-from consoled.issuing import ConsoleIssuer, choose_console, choose_watched, console_url
+from consoled.issuing import ConsoleIssuer, console_url
 from consoled.leasing.values import ConsoleKey, Holder, LeaseRow
-from consoled.model import OBSERVER, WRITER, Caller, Console, InstanceState
+from consoled.model import OBSERVER, WRITER, Caller, InstanceState
 from consoled.workers import InlineWorker
 
 ADMIN = KEYS["admin-key"]
@@ -205,14 +205,6 @@ def test_an_unknown_index_names_the_known_ones() -> None:
         issue(make_issuer(), MEMBER, WEB_1, 7)
 
 
-def test_consoles_without_a_port_are_as_good() -> None:
-    """A pty is chosen in its turn, and given when it is asked for."""
-    mixed = make_instance(WEB_1, "web-1", consoles=(Console(0, "h", None), Console(3, "h", 10003)))
-    assert choose_console(mixed, None, [], MEMBER).index == 0
-    assert choose_console(mixed, None, [], MEMBER, {0}).index == 3
-    assert choose_console(mixed, 0, [], MEMBER).port is None
-
-
 def test_a_base_url_with_a_query_keeps_it() -> None:
     """The token joins an existing query, and is quoted."""
     assert console_url("http://h/x?a=1", "t&u") == "http://h/x?a=1&token=t%26u"
@@ -327,17 +319,6 @@ def test_watching_a_console_in_use() -> None:
         issue(issuer, MEMBER, WEB_1)
 
 
-@pytest.mark.parametrize(
-    ("rows", "outsiders", "index"),
-    [([], (), 0), ([held(1)], (), 1), ([], {0}, 1), ([held(0)], {0}, 0), ([], {0, 1}, 0)],
-)
-def test_what_an_observer_sees_who_names_no_console(
-    rows: list[LeaseRow], outsiders: set[int], index: int
-) -> None:
-    """The console that a session is on, else one that consoled can open."""
-    assert choose_watched(make_instance(WEB_1, "web-1"), rows, outsiders).index == index
-
-
 def test_nothing_to_watch() -> None:
     """An instance without a serial port is refused as for anybody else."""
     with pytest.raises(BadRequest, match="has no serial port; add"):
@@ -351,4 +332,7 @@ def test_visible_among() -> None:
     among = result(issuer.visible_among(MEMBER, uuids, Rule.SESSIONS_LIST))
     assert among == {WEB_1, STOPPED}
     assert result(issuer.visible_among(ADMIN, uuids, Rule.SESSIONS_LIST)) == uuids - {ABSENT}
-    assert result(issuer.visible_among(ROLELESS, uuids, Rule.SESSIONS_LIST)) == set()
+    assert result(issuer.visible_among(MEMBER, [], Rule.SESSIONS_LIST)) == set()
+    for asked in (uuids, set()):
+        with pytest.raises(Forbidden, match="sessions:list"):
+            result(issuer.visible_among(ROLELESS, asked, Rule.SESSIONS_LIST))

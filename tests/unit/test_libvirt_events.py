@@ -14,7 +14,7 @@ from consoled.compute.libvirt.client import ClientError
 from consoled.compute.libvirt.events import EventConnection, EventLoop
 
 URI = "test:///default"
-PATIENCE = 20.0
+PATIENCE = 60.0
 DOMAIN = """
 <domain type='test'>
   <name>told-of</name><uuid>2F9E1B6E-3C43-4F6E-9B0A-1D1F6F6B0001</uuid>

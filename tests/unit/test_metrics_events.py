@@ -134,6 +134,17 @@ def test_sessions_that_are_not_recorded() -> None:
     assert world.figures("recording_errors_total") == {("strict",): 1, ("best_effort",): 2}
 
 
+def test_recordings_on_their_way() -> None:
+    """What is archived, what will be tried again, and what is given up are told apart."""
+    world = World()
+    world.say("recording_archived", session_id="s1")
+    world.say("recording_archive_delayed", session_id="s2")
+    world.say("recording_archive_delayed", session_id="s2")
+    world.say("recording_archive_failed", session_id="s2")
+    figures = world.figures("archive_uploads_total")
+    assert figures == {("archived",): 1, ("delayed",): 2, ("failed",): 1}
+
+
 def test_a_hypervisor_that_comes_and_goes() -> None:
     """Each has its own figure, which is as the last event says."""
     world = World()

@@ -23,6 +23,7 @@ from consoled.metrics.database import TimedDatabase, operation
 from consoled.metrics.transport import TimedTransport
 from consoled.model import Caller, Console, ConsoleAuthToken, Instance, InstanceState
 from consoled.proxy.leg import LegFactory
+from consoled.reaching.behalf import NOBODY, Behalf
 from consoled.tokens.database import DatabaseAuthority
 from consoled.transports.ssh.errors import TargetRefused
 from consoled.transports.tcp import TCPTransport
@@ -180,7 +181,7 @@ class Dialled:
         self.cancelled: list[Deferred[Any]] = []
         self.dial: Deferred[Any] = Deferred(self.cancelled.append)
 
-    def endpoint(self, instance: Instance, console: Console) -> Any:
+    def endpoint(self, instance: Instance, console: Console, behalf: Behalf = NOBODY) -> Any:
         """Itself."""
         return self
 

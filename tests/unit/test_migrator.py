@@ -277,6 +277,7 @@ def test_the_view() -> None:
             "bytes_per_second": 10,
         },
         "error": None,
+        "warnings": [],
     }
     assert migration_view(evolve(one, state=State.COMPLETED))["progress"]["percent"] == 100
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 from cells import memory_database, outcome
 from lease_world import WEB, make_consoles
 
 from consoled.db import instances, leases, observers, replicas
 from consoled.db.database import CellDatabase
 from consoled.leasing.values import Claim, ConsoleKey, Holder, LeaseRow, Watcher
-from consoled.model import OBSERVER, WRITER
+from consoled.model import ASKER, OBSERVER, WRITER
 
 KEY, OTHER = ConsoleKey(WEB, 0), ConsoleKey(WEB, 1)
 MINE = Claim(KEY, "a", "writer", 1)
@@ -54,6 +55,26 @@ def test_everybody_is_listed(cell: CellDatabase) -> None:
     assert company(cell, instance_uuid="another") == []
     # What a lease is judged by has one row a console, as ever.
     assert len(outcome(cell.read(leases.held))) == 1
+
+
+def test_who_asks_is_listed(cell: CellDatabase) -> None:
+    """Whoever waits for the console is a session with a role of its own, until it is a writer."""
+    ivo = Watcher("w3", Holder("ivo", "demo"), lingers=False, role=ASKER)
+    note(cell, NOA, ivo)
+    assert roles(cell) == {"writer": WRITER, "w1": OBSERVER, "w3": ASKER}
+    note(cell, NOA, evolve(ivo, role=OBSERVER))
+    assert roles(cell)["w3"] == OBSERVER
+    note(cell, NOA)
+    assert "w3" not in roles(cell)
+
+
+def test_who_waits_ends_before_the_holder(cell: CellDatabase) -> None:
+    """So nobody gets the console in the moment between, when an instance is cleared."""
+    note(cell, Watcher("w3", Holder("ivo", "demo"), lingers=False, role=ASKER))
+    asked = outcome(cell.run(observers.want, "ada", "out", None, WEB))
+    assert {row.session_id for row in asked} == {"writer", "w3"}
+    news = outcome(cell.read(observers.news, "a"))
+    assert [row.session_id for row in news.wanted] == ["w3", "writer"]
 
 
 def test_who_comes_and_goes(cell: CellDatabase) -> None:

@@ -67,10 +67,12 @@ def test_every_field_has_an_option() -> None:
     options = {group.name: {option.dest for option in opts} for group, opts in GROUPS}
     fields = {
         "DEFAULT" if group.name == "default" else group.name: {
-            field.name for field in attrs.fields(type(getattr(Settings("c"), group.name)))
+            "names" if field.name == "sites" else field.name  # of cells
+            for field in attrs.fields(type(getattr(Settings("c"), group.name)))
+            if field.name != "conf"
         }
         for group in attrs.fields(Settings)
-        # keystonemiddleware has options of its own.
+        # keystonemiddleware has options of its own, and so has keystoneauth in service_user's conf.
         if group.name not in ("cell", "keystone")
     }
     assert options == fields

@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from consoled.errors import BackendUnreachable, Unavailable
 from consoled.model import Console, Instance
+from consoled.reaching.behalf import NOBODY, Behalf
 from consoled.reaching.reach import MOST_TRIES, Reach, spread
 from consoled.transports.over_ssh import ShellTransport, SSHTransport
 from consoled.transports.ssh.errors import NodeFailed, TargetRefused
@@ -89,15 +90,15 @@ class World:
         self.clock = Clock()
         self.reach = Reach(self, self, self.direct, self.clock, 10.0)
 
-    def to(self, instance: Instance) -> Deferred[Sequence[Route]]:
+    def to(self, instance: Instance, behalf: Behalf = NOBODY) -> Deferred[Sequence[Route]]:
         """As it was set."""
         return succeed(self.ways) if self.error is None else fail(self.error)
 
-    def to_host(self, instance: Instance) -> Deferred[Sequence[Route]]:
+    def to_host(self, instance: Instance, behalf: Behalf = NOBODY) -> Deferred[Sequence[Route]]:
         """As it was set."""
         return succeed(self.host_ways) if self.error is None else fail(self.error)
 
-    def shells(self, instance: Instance) -> Deferred[Sequence[ProxyNode]]:
+    def shells(self, instance: Instance, behalf: Behalf = NOBODY) -> Deferred[Sequence[ProxyNode]]:
         """As it was set."""
         return succeed(self.targets)
 

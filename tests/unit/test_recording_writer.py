@@ -335,6 +335,10 @@ while True:
 """
 
 
+ENOUGH = 200_000
+"""Bytes of a recording: some thousands of those lines."""
+
+
 def test_killed(tmp_path: Path) -> None:
     """After SIGKILL in the middle of writing, a recording is whole to its last line."""
     process = subprocess.Popen(
@@ -344,8 +348,9 @@ def test_killed(tmp_path: Path) -> None:
     )
     try:
         assert process.stdout is not None
-        for _ in range(5):
-            assert select.select([process.stdout], [], [], 30)[0]
+        place = RecordingFolder(tmp_path / "r").place(SESSION)
+        while not place.exists() or place.stat().st_size < ENOUGH:
+            assert select.select([process.stdout], [], [], 60)[0]
             assert process.stdout.readline()
     finally:
         process.send_signal(signal.SIGKILL)

@@ -23,6 +23,7 @@ from consoled.model import NO_GENERATION, SHELL, Console, ConsoleAuthToken, Inst
 from consoled.proxy.presence import Busy
 from consoled.proxy.reception import Arrival, Farewell
 from consoled.proxy.viewing import Greeting
+from consoled.reaching.behalf import NOBODY, Behalf
 from consoled.shells import MOST, shell_of
 
 MIA = ConsoleAuthToken(
@@ -79,7 +80,9 @@ class Shells:
         self.carrier = "ssh"
         self.pending: list[tuple[Any, Deferred[Any]]] = []
 
-    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
+    def endpoint(
+        self, instance: Instance, console: Console, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """Itself."""
         self.dialled.append(console)
         endpoint: Any = self

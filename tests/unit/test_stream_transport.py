@@ -41,7 +41,7 @@ class Streams:
         """A socket, at once or when the test lets it go."""
         self.asked.append((uri, instance_uuid, index))
         ours, theirs = socket.socketpair()
-        theirs.settimeout(10)
+        theirs.settimeout(60)
         self.wires.append(theirs)
         wire = Wire(ours, len(self.wires))
         if self.waiting is None:

@@ -73,7 +73,7 @@ class Room:
         factory = Factory.forProtocol(lambda: peer)
         factory.noisy = False
         port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
-        other = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=10)
+        other = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=60)
         self.turn(lambda: peer.transport)
         port.stopListening()
         return other

@@ -99,6 +99,13 @@ class PrivateServer(Started):
         engine.dispose()
         return self.url(name)
 
+    def adopt(self, data: Path) -> None:
+        """Begins with a copy of another server's data, which must not run then."""
+        shutil.copytree(data, self.data)
+        if self._user is not None:
+            for path in (self.folder, self.data, *self.data.rglob("*")):
+                os.chown(path, self._user.pw_uid, self._user.pw_gid)
+
     def start(self) -> Self:
         """Starts the server, and waits until it serves.
 

@@ -7,6 +7,7 @@ who asks makes it, which takes minutes, and others wait for that.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -21,26 +22,37 @@ from tools.lab.errors import LabError
 KEPT = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "consoled-tests"
 
 
-def environment(
-    name: str, packages: Sequence[str], prepare: Callable[[Path], None] = lambda home: None
-) -> Path:
-    """The folder of an environment in which the packages are installed.
+def environment(name: str, requirements: Path) -> Path:
+    """The folder of an environment in which exactly those packages are installed.
 
-    :param name: of the folder, with whatever makes it another one: versions, say.
-    :param prepare: makes, in that folder, what else is kept.
-    :raises tools.lab.errors.LabError: something cannot be installed or prepared.
+    :param name: of the folder; the digest of the requirements becomes a part of it.
+    :param requirements: a file with all packages and their exact versions.
+    :raises tools.lab.errors.LabError: something cannot be installed.
     """
-    home = KEPT / f"{name}-py{sys.version_info[0]}.{sys.version_info[1]}"
-    KEPT.mkdir(parents=True, exist_ok=True)
-    with (KEPT / f"{home.name}.lock").open("w") as lock:
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:8]
+    python = f"py{sys.version_info[0]}.{sys.version_info[1]}"
+
+    def install(home: Path) -> None:
+        venv.create(home, with_pip=True)
+        words = ["install", "-q", "--no-compile", "--no-deps", "--disable-pip-version-check"]
+        run([home / "bin/python", "-m", "pip", *words, "-r", requirements])
+
+    return made_once(KEPT / f"{name}-{digest}-{python}", install)
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, which the first who asks makes; others wait for that.
+
+    :param make: fills it; called again by the next who asks where it has raised something.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (home / "ready").exists():
-            shutil.rmtree(home, ignore_errors=True)
-            venv.create(home, with_pip=True)
-            run([home / "bin/python", "-m", "pip", "install", "-q", "--no-compile", *packages])
-            prepare(home)
-            (home / "ready").touch()
-    return home
+        if not (folder / "ready").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            (folder / "ready").touch()
+    return folder
 
 
 def run(argv: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import os
 import pwd
-import select
 import shutil
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,21 +17,19 @@ from attrs import frozen
 from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
-from tools.lab.environments import clean_environment, environment, run
-from tools.lab.errors import LabError
+from tools.lab import openstack_environment
+from tools.lab.environments import clean_environment, made_once, run
+from tools.lab.fernet_tokens import redated
 from tools.lab.kept import KeptProcess
+from tools.lab.port_file import wait_for_port
 from tools.lab.started import Started
 
-VERSION = "30.0.0"
 REGION = "RegionOne"
 ADMIN_PASSWORD = "bootstrap"
 SERVICE = Path(__file__).with_name("wsgi_service.py")
 
-STEP = 0.05
-"""Seconds between two looks for the port's file."""
-
-DEADLINE = 60.0
-"""Seconds for a start."""
+SERVICES = "service"
+"""The project of the services' users."""
 
 _CONF = """\
 [database]
@@ -52,7 +47,7 @@ key_repository = {folder}/credential
 [identity]
 password_hash_rounds = 4
 [cache]
-enabled = false
+backend = dogpile.cache.memory
 """
 
 
@@ -96,13 +91,13 @@ class Keystone(Started):
 
         :raises tools.lab.errors.LabError: it cannot be installed or started; the text says why.
         """
-        home = install()
+        home, data = openstack_environment.install(), install()
         fresh = not self.folder.joinpath("keystone.sqlite").exists()
         if fresh:
             self.folder.mkdir(parents=True, exist_ok=True)
             for name in ("fernet", "credential"):
-                shutil.copytree(home / "data" / name, self.folder / name)
-            shutil.copyfile(home / "data/keystone.sqlite", self.folder / "keystone.sqlite")
+                shutil.copytree(data / name, self.folder / name)
+            shutil.copyfile(data / "keystone.sqlite", self.folder / "keystone.sqlite")
         _write_conf(self.folder, self.expiration)
         told = self.folder / "port"
         told.unlink(missing_ok=True)
@@ -116,14 +111,7 @@ class Keystone(Started):
                 OS_KEYSTONE_CONFIG_DIR=str(self.folder), OS_KEYSTONE_CONFIG_FILES="keystone.conf"
             ),
         )
-        deadline = time.monotonic() + DEADLINE
-        while not told.exists():
-            ended, _, _ = select.select([self._process.ended], [], [], STEP)
-            if ended or time.monotonic() > deadline:
-                tail = self._process.tail()
-                self.stop()
-                raise LabError(f"keystone did not start; its log ends with:\n{tail}")
-        self.port = int(told.read_text())
+        self.port = wait_for_port(told, self._process, "keystone")
         if fresh:
             self.endpoint("identity", self.url)
         return self
@@ -133,18 +121,6 @@ class Keystone(Started):
         if self._process is not None:
             self._process.stop()
             self._process = None
-
-    @contextmanager
-    def short_lived(self, seconds: int) -> Iterator[None]:
-        """Tokens that it gives out meanwhile are valid for so long only. It is started again
-        before and after: clients take a new token before an old one is two minutes from its end.
-        """
-        usual = self.expiration
-        for self.expiration in (seconds, usual):
-            self.stop()
-            self.start()
-            if self.expiration == seconds:
-                yield
 
     def endpoint(self, kind: str, url: str) -> None:
         """Puts a service into the catalog.
@@ -162,9 +138,16 @@ class Keystone(Started):
             self._ask("POST", "/endpoints", {"endpoint": endpoint})
 
     def project(self, name: str) -> str:
-        """A new project's id."""
+        """The id of the project of that name; it is made where there is none."""
+        found = self._ask("GET", f"/projects?name={name}")["projects"]
+        if found:
+            return str(found[0]["id"])
         made = self._ask("POST", "/projects", {"project": {"name": name, "domain_id": "default"}})
         return str(made["project"]["id"])
+
+    def drop_project(self, project_id: str) -> None:
+        """Deletes a project."""
+        self._ask("DELETE", f"/projects/{project_id}")
 
     def user(self, name: str, project: str, project_id: str, roles: Sequence[str]) -> User:
         """A new user with those roles in that project."""
@@ -176,6 +159,10 @@ class Keystone(Started):
         for role in roles:
             self._ask("PUT", self._assignment(user, role))
         return user
+
+    def service_user(self, name: str) -> User:
+        """A new user with the roles service and admin in the project of services."""
+        return self.user(name, SERVICES, self.project(SERVICES), ["service", "admin"])
 
     def drop_role(self, user: User, role: str) -> None:
         """Takes a role in their project from a user."""
@@ -189,13 +176,50 @@ class Keystone(Started):
         """Takes a token back."""
         self._ask("DELETE", "/auth/tokens", headers={"X-Subject-Token": token})
 
-    def token(self, user: User) -> str:
-        """A new token of the user, for their project."""
-        return str(self.session(user).get_token())
+    def token(self, user: User, life: float | None = None) -> str:
+        """A new token of the user, for their project.
+
+        :param life: seconds that it is valid from now on; less than 0 for one that has expired
+            already. It is :attr:`expiration` otherwise.
+        """
+        session = self.session(user)
+        assert isinstance(session.auth, v3.Password)
+        token = str(session.get_token())
+        if life is None:
+            return token
+        expires = session.auth.get_access(session).expires
+        assert expires is not None
+        return redated(self.folder / "fernet", token, expires, life, self.expiration)
+
+    def login(self, user: User) -> dict[str, Any]:
+        """The options with which a service's section logs in as that user."""
+        return {
+            "auth_type": "password",
+            "auth_url": self.url,
+            "username": user.name,
+            "password": user.password,
+            "project_name": user.project,
+            "user_domain_id": "default",
+            "project_domain_id": "default",
+        }
 
     def session(self, user: User) -> Session:
         """A client's session of the user."""
         return _session(self.url, user.name, user.password, user.project)
+
+    def admin_token(self, **scope: Any) -> str:
+        """A new token of the administrator's that is not a project's.
+
+        :param scope: ``system_scope="all"``, ``unscoped=True``...
+        """
+        auth = v3.Password(
+            auth_url=self.url,
+            username="admin",
+            password=ADMIN_PASSWORD,
+            user_domain_id="default",
+            **scope,
+        )
+        return str(Session(auth).get_token())
 
     def _assignment(self, user: User, role: str) -> str:
         if not self._roles:
@@ -210,11 +234,12 @@ class Keystone(Started):
 
 
 def install() -> Path:
-    """The folder of Keystone's environment, with what it has bootstrapped in it.
+    """The folder with what Keystone has bootstrapped, kept between runs.
 
     :raises tools.lab.errors.LabError: it cannot be installed, or fails.
     """
-    return environment(f"keystone-{VERSION}", [f"keystone=={VERSION}", "waitress"], _bootstrap)
+    home = openstack_environment.install()
+    return made_once(home / "data/keystone", lambda folder: _bootstrap(home, folder))
 
 
 def _session(url: str, name: str, password: str, project: str) -> Session:
@@ -230,9 +255,8 @@ def _session(url: str, name: str, password: str, project: str) -> Session:
     )
 
 
-def _bootstrap(home: Path) -> None:
+def _bootstrap(home: Path, data: Path) -> None:
     """Makes a database with an administrator, and the keys of tokens."""
-    data = home / "data"
     for name in ("fernet", "credential"):
         (data / name).mkdir(parents=True)
     manage: list[str | Path] = [home / "bin/keystone-manage"]

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
-import select
 import shutil
-import time
 from pathlib import Path
 from typing import Self
 
 from tools.lab.errors import LabError
 from tools.lab.kept import KeptProcess
+from tools.lab.port_file import wait_for_port
 from tools.lab.started import Started
-
-STEP = 0.02
-"""Seconds between two looks for the port's file."""
-
-DEADLINE = 30.0
-"""Seconds for a start."""
 
 
 class Memcached(Started):
@@ -55,15 +48,8 @@ class Memcached(Started):
             self.folder / "memcached.log",
             env={**os.environ, "MEMCACHED_PORT_FILENAME": str(told)},
         )
-        deadline = time.monotonic() + DEADLINE
-        while not told.exists():
-            ended, _, _ = select.select([self._process.ended], [], [], STEP)
-            if ended or time.monotonic() > deadline:
-                tail = self._process.tail()
-                self.stop()
-                raise LabError(f"memcached did not start; its log ends with:\n{tail}")
-        # The file is renamed into place, with a line for each socket: "TCP INET: 12345".
-        self.port = int(told.read_text().split()[-1])
+        # A line for each socket: "TCP INET: 12345".
+        self.port = wait_for_port(told, self._process, "memcached")
         return self
 
     def stop(self) -> None:

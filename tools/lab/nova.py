@@ -1,4 +1,4 @@
-"""nova itself, from its released package, in an environment of its own.
+"""nova itself, from its released package, in the environment of OpenStack.
 
 consoled never imports nova. Its tests do, in other processes: nova's own classes read what
 consoled wrote, and write what consoled reads. An empty cell database in SQLite is kept with
@@ -15,11 +15,8 @@ from typing import Any
 
 from sqlalchemy import create_engine, text
 
-from tools.lab.environments import clean_environment, environment, run
-
-VERSION = "34.0.0"
-DRIVERS = ("PyMySQL", "psycopg[binary]")
-"""What nova needs for the databases of the lab."""
+from tools.lab import openstack_environment
+from tools.lab.environments import clean_environment, made_once, run
 
 CALLS = Path(__file__).with_name("nova_calls.py")
 
@@ -50,7 +47,7 @@ class Nova:
     """
 
     def __init__(self, folder: Path, server: str | None = None) -> None:
-        home = install()
+        home, data = openstack_environment.install(), install()
         self._python = home / "bin/python"
         folder.mkdir(parents=True, exist_ok=True)
         # nova's database layer knows MariaDB by the name of mysql only.
@@ -60,7 +57,7 @@ class Nova:
         self._conf = folder / "nova.conf"
         self._conf.write_text(_CONF.format(folder=folder, connection=self.connection))
         if server is None:
-            shutil.copyfile(home / "cell.sqlite", folder / "cell.sqlite")
+            shutil.copyfile(data / "cell.sqlite", folder / "cell.sqlite")
         else:
             _make_schema(home, self._conf)
 
@@ -107,17 +104,19 @@ def _environment() -> dict[str, str]:
 
 
 def install() -> Path:
-    """The folder of nova's environment, with an empty cell database in it.
+    """The folder with an empty cell database, kept between runs.
 
     :raises tools.lab.errors.LabError: nova cannot be installed, or its schema not be made.
     """
-    return environment(f"nova-{VERSION}", [f"nova=={VERSION}", *DRIVERS], _prepare)
+    home = openstack_environment.install()
 
+    def make(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        conf = folder / "schema.conf"
+        conf.write_text(_CONF.format(folder=folder, connection=f"sqlite:///{folder}/cell.sqlite"))
+        _make_schema(home, conf)
 
-def _prepare(home: Path) -> None:
-    conf = home / "schema.conf"
-    conf.write_text(_CONF.format(folder=home, connection=f"sqlite:///{home}/cell.sqlite"))
-    _make_schema(home, conf)
+    return made_once(home / "data/nova", make)
 
 
 def _make_schema(home: Path, conf: Path) -> None:

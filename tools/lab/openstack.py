@@ -1,18 +1,33 @@
-"""``python -m tools.lab.openstack`` installs all of OpenStack that the tests run, once."""
+"""``python -m tools.lab.openstack [SERVICE...]`` prepares what the services of OpenStack start
+from, once; all of them by default.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from tools.lab import keystone, nova, openstack_clients
+from tools.lab import cinder, glance, keystone, neutron, nova, openstack_environment
 from tools.lab.errors import LabError
 
+SERVICES = {
+    "keystone": keystone.install,
+    "nova": nova.install,
+    "glance": glance.install,
+    "cinder": cinder.install,
+    "neutron": neutron.install,
+}
+"""Each has a database of its own."""
 
-def main() -> int:
-    """Installs what is missing; the exit status."""
+
+def main(names: Sequence[str]) -> int:
+    """Prepares what is missing, two at a time; the exit status."""
     try:
-        for part in (nova, keystone, openstack_clients):
-            print(part.install())
+        print(openstack_environment.install())
+        with ThreadPoolExecutor(2) as workers:
+            for data in workers.map(lambda name: SERVICES[name](), names or SERVICES):
+                print(data)
     except LabError as error:
         print(error, file=sys.stderr)
         return 1
@@ -20,4 +35,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

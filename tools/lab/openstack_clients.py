@@ -1,4 +1,4 @@
-"""OpenStack's own command line client, novaclient and SDK, in an environment of their own."""
+"""OpenStack's own command line client, novaclient and SDK, in the environment of OpenStack."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.lab.environments import clean_environment, environment
+from tools.lab import openstack_environment
+from tools.lab.environments import clean_environment
 from tools.lab.keystone import REGION, Keystone, User
 
-VERSION = "9.0.0"
 PATIENCE = 120
 
 
@@ -21,7 +21,7 @@ class Clients:
 
     def __init__(self, keystone: Keystone) -> None:
         self.keystone = keystone
-        self._home = install()
+        self._home = openstack_environment.install()
 
     def openstack(self, user: User, *words: str) -> subprocess.CompletedProcess[str]:
         """``openstack WORDS``."""
@@ -52,12 +52,3 @@ class Clients:
             "OS_IDENTITY_API_VERSION": "3",
             "OS_REGION_NAME": REGION,
         }
-
-
-def install() -> Path:
-    """The folder of their environment.
-
-    :raises tools.lab.errors.LabError: they cannot be installed.
-    """
-    packages = [f"python-openstackclient=={VERSION}", "python-novaclient", "openstacksdk"]
-    return environment(f"openstackclient-{VERSION}", packages)

@@ -22,6 +22,7 @@ from consoled.compute.libvirt.ports import Lane
 from consoled.compute.libvirt.xml import DomainXMLError, has_agent
 from consoled.errors import Unavailable
 from consoled.model import Instance
+from consoled.reaching.behalf import NOBODY, Behalf
 
 
 @define(eq=False)
@@ -77,7 +78,9 @@ class KnownAddresses:
     hosts: Mapping[str, HostAddresses]
     uri_of: Callable[[str], str | None]
 
-    def of(self, instance: Instance) -> Deferred[tuple[str, ...]]:
+    def of(
+        self, instance: Instance, behalf: Behalf = NOBODY, *, outside: bool = False
+    ) -> Deferred[tuple[str, ...]]:
         """The instance's addresses.
 
         :raises consoled.errors.Unavailable: its host does not answer, or is another daemon's.

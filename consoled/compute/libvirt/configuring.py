@@ -14,13 +14,15 @@ from attrs import define, evolve, field, frozen
 from lxml import etree
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 
+from consoled.compute.image_source import ImageQuestion, Said
 from consoled.compute.libvirt.client import Definition, DefinitionRefused, LibvirtClient
 from consoled.compute.libvirt.editing import difference, parse_document
-from consoled.compute.libvirt.nova_metadata import nova_facts
+from consoled.compute.libvirt.nova_metadata import NovaFacts, nova_facts
 from consoled.compute.libvirt.serial_devices import (
     Listening,
     disable,
     enable,
+    follows_image,
     lacking,
     listening,
 )
@@ -124,17 +126,29 @@ class DomainConfigurator:
     opens_tls: bool = False
     _one_at_a_time: DeferredLock = field(factory=DeferredLock, init=False)
 
-    def enable(self, domain: str, wish: Wish) -> Deferred[Change]:
+    def enable(self, domain: str, wish: Wish, ask: ImageQuestion | None = None) -> Deferred[Change]:
         """Gives a domain serial ports that listen on TCP.
 
         :param domain: its uuid, or libvirt's name of it.
+        :param ask: asks what its image says, where neither the wish nor its metadata does.
         :raises consoled.errors.NotFound: there is none.
         :raises consoled.errors.BadRequest: no such number of ports, another hypervisor's
             domain, or no port is left.
         :raises consoled.errors.Conflict: the domain is transient or nova's, or libvirt refuses.
-        :raises consoled.errors.Unavailable: libvirt or the database does not answer.
+        :raises consoled.errors.Unavailable: libvirt, the database, or who is asked does not
+            answer.
+        :raises consoled.errors.TokenRefused: who is asked does not take the user's token.
         """
-        return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._enable(domain, wish)))
+        return Deferred.fromCoroutine(self._asked_and_enabled(domain, wish, ask))
+
+    def replan(self, domain: str, ask: ImageQuestion) -> Deferred[Change | None]:
+        """Gives a domain the serial ports that its image asks for by now, if it follows that.
+
+        :returns: None where it does not, as somebody has asked for a number, or libvirt keeps
+            nothing of it.
+        :raises consoled.errors.ConsoledError: as of :meth:`enable`; the domain is as it was.
+        """
+        return Deferred.fromCoroutine(self._replan(domain, ask))
 
     def disable(self, domain: str, *, dry_run: bool = False) -> Deferred[Change]:
         """Undoes what :meth:`enable` did to a domain, whenever that was.
@@ -145,20 +159,48 @@ class DomainConfigurator:
             lambda: Deferred.fromCoroutine(self._disable(domain, dry_run))
         )
 
-    async def _enable(self, domain: str, wish: Wish) -> Change:
+    async def _asked_and_enabled(
+        self, domain: str, wish: Wish, ask: ImageQuestion | None
+    ) -> Change:
+        # Whoever else has domains configured does not wait for an answer from elsewhere.
+        said = Said() if ask is None or _decided(wish) else await self._said(domain, wish, ask)
+        change = await self._one_at_a_time.run(
+            lambda: Deferred.fromCoroutine(self._enable(domain, wish, said))
+        )
+        if said.warning is None:
+            return change
+        return evolve(change, warnings=(*change.warnings, said.warning))
+
+    async def _said(self, domain: str, wish: Wish, ask: ImageQuestion) -> Said:
         found = await self._definition(domain)
-        root = _judged(found)
-        nova = nova_facts(root)
-        known = any(name in nova.image for name in IMAGE_PROPERTIES)
-        count = port_count(nova.image if known else wish.image, nova.flavor, wish.ports)
-        if nova.managed and not (wish.force or wish.dry_run):
-            raise Conflict(f"{_nova_says(found)} Use force to change it nonetheless.")
+        nova = _allowed(found, wish)
+        return Said() if _known(nova) else await ask(found.uuid, nova.image_id)
+
+    async def _replan(self, domain: str, ask: ImageQuestion) -> Change | None:
+        found = await self._definition(domain)
+        if not found.persistent:
+            return None
+        _judged(found)
+        if not follows_image(found.xml) or not any(port.own for port in listening(found.xml)):
+            return None
+        own = [port for port in listening(found.xml) if port.own]
+        log, tls = all(port.log for port in own), all(port.tls for port in own)
+        wish = Wish(log=log, tls=tls, force=True)
+        return await self._asked_and_enabled(found.uuid, wish, ask)
+
+    async def _enable(self, domain: str, wish: Wish, said: Said) -> Change:
+        found = await self._definition(domain)
+        nova = _allowed(found, wish)
+        asked = wish.image if _decided(wish) else said.properties
+        count = port_count(nova.image if _known(nova) else asked, nova.flavor, wish.ports)
         missing = lacking(found.xml, count)
         given = await self.ports.allocate(found.uuid, missing) if missing else []
         places = {index: (self.address, port) for index, port in zip(missing, given, strict=True)}
         try:
             log = (lambda index: _log_file(found, index)) if wish.log else None
-            after = enable(found.xml, count, places, log=log, tls=wish.tls)
+            after = enable(
+                found.xml, count, places, log=log, tls=wish.tls, follows=not _decided(wish)
+            )
             change = _change(found, after, _warnings(found, count, nova_managed=nova.managed))
             if wish.tls and not self.opens_tls:
                 change = evolve(change, warnings=(*change.warnings, TLS))
@@ -227,6 +269,24 @@ def _judged(found: Definition) -> etree._Element:
             "configured; define it with serial ports, or make it persistent."
         )
     return root
+
+
+def _allowed(found: Definition, wish: Wish) -> NovaFacts:
+    """What nova says of the domain, if it may be changed."""
+    nova = nova_facts(_judged(found))
+    if nova.managed and not (wish.force or wish.dry_run):
+        raise Conflict(f"{_nova_says(found)} Use force to change it nonetheless.")
+    return nova
+
+
+def _known(nova: NovaFacts) -> bool:
+    """Whether the metadata itself says what the image asks for."""
+    return any(name in nova.image for name in IMAGE_PROPERTIES)
+
+
+def _decided(wish: Wish) -> bool:
+    """Whether somebody asks for a number, whatever the image says."""
+    return wish.ports is not None or any(name in wish.image for name in IMAGE_PROPERTIES)
 
 
 def _change(found: Definition, after: str, warnings: tuple[str, ...]) -> Change:

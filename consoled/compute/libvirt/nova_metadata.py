@@ -20,6 +20,7 @@ from attrs import frozen
 from lxml import etree
 
 _LONGEST = 255
+_ID = re.compile(r"[0-9A-Fa-f-]{32,36}")
 _INSTANCE = re.compile(r"\{http://openstack\.org/xmlns/libvirt/nova/[^}]*\}instance")
 
 
@@ -30,11 +31,13 @@ class NovaFacts:
     :ivar managed: whether nova made it, and so makes its XML anew now and then.
     :ivar image: properties of its image.
     :ivar flavor: extra specs of its flavor.
+    :ivar image_id: its image's; None for one that was booted from a volume.
     """
 
     managed: bool
     image: dict[str, str]
     flavor: dict[str, str]
+    image_id: str | None = None
 
 
 def nova_facts(root: etree._Element) -> NovaFacts:
@@ -45,6 +48,7 @@ def nova_facts(root: etree._Element) -> NovaFacts:
                 managed=True,
                 image=_named(element, "{*}image/{*}properties/{*}property"),
                 flavor=_named(element, "{*}flavor/{*}extraSpecs/{*}extraSpec"),
+                image_id=found if _ID.fullmatch(found := _image_id(element)) else None,
             )
     return NovaFacts(managed=False, image={}, flavor={})
 
@@ -66,11 +70,16 @@ def nova_identity(root: etree._Element) -> dict[str, str]:
         "user_name": _text(user),
         "project_name": _text(project),
         "flavor": _attribute(element.find("{*}flavor"), "name"),
-        # nova's older name for it, and the one that it has now.
-        "image_id": _attribute(element.find("{*}root[@type='image']"), "uuid")
-        or _attribute(element.find("{*}image"), "uuid"),
+        "image_id": _image_id(element),
     }
     return {name: text[:_LONGEST] for name, text in found.items() if text}
+
+
+def _image_id(element: etree._Element) -> str:
+    # nova's older name for it, and the one that it has now (empty where it boots a volume).
+    return _attribute(element.find("{*}root[@type='image']"), "uuid") or _attribute(
+        element.find("{*}image"), "uuid"
+    )
 
 
 def _attribute(element: etree._Element | None, name: str) -> str:

@@ -70,6 +70,14 @@ def listening(text: str) -> tuple[Listening, ...]:
     return tuple(_view(i, serial, i in own) for i, serial in found if _listens(serial))
 
 
+def follows_image(text: str) -> bool:
+    """Whether the domain has serial ports of consoled's, and as many as its image says.
+
+    :raises consoled.compute.libvirt.xml.DomainXMLError: it is not a domain's XML.
+    """
+    return Record(_domain(text)).follows_image
+
+
 def lacking(text: str, count: int) -> tuple[int, ...]:
     """The ports below a count that :func:`enable` needs a place for.
 
@@ -86,6 +94,7 @@ def enable(
     *,
     log: Callable[[int], str] | None = None,
     tls: bool = False,
+    follows: bool | None = None,
 ) -> str:
     """The domain with serial ports 0 to count - 1 that listen on TCP.
 
@@ -94,6 +103,7 @@ def enable(
     :param log: the file, by index, that everything the guest writes is appended to; None
         asks for none.
     :param tls: whether QEMU is to speak TLS there.
+    :param follows: whether the count is the image's; None leaves what is noted of that.
     :raises consoled.compute.libvirt.xml.DomainXMLError: it is not a domain's XML.
     """
     root = _domain(text)
@@ -110,6 +120,8 @@ def enable(
             _put_log(serial, log(index))
         if index == 0:
             _mirror(root, serial)
+    if follows is not None:
+        record.follow_image(follows)
     return to_text(root)
 
 

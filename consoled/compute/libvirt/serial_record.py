@@ -10,7 +10,8 @@ and the ``<console>`` that repeated serial port 0 before::
       <consoled:added port="1"/>
     </consoled:serial-devices>
 
-``metadata="absent"`` or ``"empty"`` says what the ``<metadata>`` around it was before.
+``metadata="absent"`` or ``"empty"`` says what the ``<metadata>`` around it was before, and
+``count="image"`` that the number of ports is the image's, as nobody has asked for another.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _ADDED = f"{{{NAMESPACE}}}added"
 _REPLACED = f"{{{NAMESPACE}}}replaced"
 _CONSOLE = f"{{{NAMESPACE}}}console"
 _MADE = "metadata"
+_COUNT, _OF_IMAGE = "count", "image"
 _HEAD = ("name", "uuid", "genid", "title", "description")
 
 
@@ -72,6 +74,22 @@ class Record:
     def console(self) -> etree._Element | None:
         """The ``<console>`` that is kept, or None."""
         return self.root.find(f"metadata/{_TAG}/{_CONSOLE}/console")
+
+    @property
+    def follows_image(self) -> bool:
+        """Whether the number of ports is the image's, also where that changes."""
+        record = self.root.find(f"metadata/{_TAG}")
+        return record is not None and record.get(_COUNT) == _OF_IMAGE
+
+    def follow_image(self, follows: bool) -> None:
+        """Notes it, where there is a record."""
+        record = self.root.find(f"metadata/{_TAG}")
+        if record is None:
+            return
+        if follows:
+            record.set(_COUNT, _OF_IMAGE)
+        elif _COUNT in record.attrib:
+            del record.attrib[_COUNT]
 
     def erase(self) -> None:
         """Takes the record away, and the ``<metadata>`` that was made for it."""

@@ -1,8 +1,9 @@
 """Sees migrations through: ports on the destination, the move, and the books afterwards.
 
 The hypervisor moves the guest; here its serial ports get places on the destination before
-that, and whichever side has lost the guest gets its ports back. Reservations that nobody
-comes to use end by themselves, so a daemon that is killed meanwhile leaks none.
+that, and whichever side has lost the guest gets its ports back. When it has come, the ports
+of its next start may be planned again. Reservations that nobody comes to use end by
+themselves, so a daemon that is killed meanwhile leaks none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from consoled.compute.libvirt.configuring import Change
 from consoled.compute.libvirt.xml import DomainXMLError
 from consoled.compute.migration.destination import listening_indexes, relocated
 from consoled.compute.migration.values import (
@@ -76,6 +78,26 @@ class Site:
     noted: Sequence[Callable[[str], Deferred[Any]]]
 
 
+class Afterwards(Protocol):
+    """What is done for a domain when it has come (:mod:`consoled.compute.migration.replanning`)."""
+
+    def begin(self, found: Leaving) -> Deferred[bool]:
+        """It is about to leave.
+
+        :returns: whether there will be anything to do; else nothing further is asked.
+        :raises consoled.errors.ConsoledError: why it cannot leave now.
+        """
+
+    def replan(self, uuid: str) -> Deferred[Change | None]:
+        """Plans the ports of its next start; it has come.
+
+        :raises consoled.errors.ConsoledError: why they are as they were.
+        """
+
+    def end(self, uuid: str) -> Deferred[None]:
+        """The migration is over, whatever has become of it."""
+
+
 class Engine(Protocol):
     """What moves guests (:mod:`consoled.compute.migration.engine`)."""
 
@@ -113,6 +135,7 @@ class _Job:
 
     migration: Migration
     order: Order
+    afterwards: Afterwards | None
 
 
 @define(eq=False)
@@ -143,18 +166,26 @@ class Migrator:
         return Deferred.fromCoroutine(self._find(uuid, name, source))
 
     def start(
-        self, domain: str, source: Site, destination: Site, facts: Mapping[str, Any] | None = None
+        self,
+        domain: str,
+        source: Site,
+        destination: Site,
+        facts: Mapping[str, Any] | None = None,
+        afterwards: Afterwards | None = None,
     ) -> Deferred[Migration]:
         """Begins a migration; fires when libvirt has been asked for it.
 
         :param domain: its uuid, or libvirt's name of it.
         :param facts: for the log: who wants it.
+        :param afterwards: what is done when the domain has come there.
         :raises consoled.errors.NotFound: there is no such domain.
         :raises consoled.errors.BadRequest: it is there already, or no port is left.
         :raises consoled.errors.Conflict: it does not run, or migrates already.
         :raises consoled.errors.Unavailable: a hypervisor or the database does not answer.
         """
-        return Deferred.fromCoroutine(self._start(domain, source, destination, dict(facts or {})))
+        return Deferred.fromCoroutine(
+            self._start(domain, source, destination, dict(facts or {}), afterwards)
+        )
 
     def cancel(self, uuid: str, name: str, source: Site | None) -> Deferred[Migration]:
         """Asks for the end of a migration; it may have succeeded when libvirt hears of that.
@@ -166,7 +197,12 @@ class Migrator:
         return Deferred.fromCoroutine(self._cancel(uuid, name, source))
 
     async def _start(
-        self, domain: str, source: Site, destination: Site, facts: dict[str, Any]
+        self,
+        domain: str,
+        source: Site,
+        destination: Site,
+        facts: dict[str, Any],
+        afterwards: Afterwards | None,
     ) -> Migration:
         if source.name == destination.name:
             raise BadRequest(f"The domain is on {destination.name} already.")
@@ -177,7 +213,12 @@ class Migrator:
             raise _busy(found)
         self._starting.add(uuid)
         try:
-            job = await self._prepared(found, source, destination)
+            job = await self._prepared(found, source, destination, afterwards)
+        except BaseException:
+            # The one who asked may have gone meanwhile, too.
+            if afterwards is not None:
+                await afterwards.end(uuid)
+            raise
         finally:
             self._starting.remove(uuid)
         self._keep(job)
@@ -212,12 +253,16 @@ class Migrator:
             raise _busy(found)
         return found
 
-    async def _prepared(self, found: Leaving, source: Site, destination: Site) -> _Job:
+    async def _prepared(
+        self, found: Leaving, source: Site, destination: Site, afterwards: Afterwards | None
+    ) -> _Job:
         xmls = [xml for xml in (found.live, found.kept) if xml is not None]
         try:
             indexes = sorted({index for xml in xmls for index in listening_indexes(xml)})
         except DomainXMLError as error:
             raise Conflict(f"The XML of {found.name} cannot be read: {error}.") from None
+        if afterwards is not None and not await afterwards.begin(found):
+            afterwards = None
         # A domain without TCP ports (its consoles are pty, say) needs none there.
         given = await destination.ports.allocate(found.uuid, indexes) if indexes else []
         places = {
@@ -234,13 +279,15 @@ class Migrator:
             tls=self.tls,
         )
         ports = tuple(map(Moved, indexes, given))
-        return _Job(Migration(found.uuid, found.name, source.name, destination.name, ports), order)
+        migration = Migration(found.uuid, found.name, source.name, destination.name, ports)
+        return _Job(migration, order, afterwards)
 
     async def _see_through(self, job: _Job, source: Site, destination: Site) -> None:
         def report(progress: Progress) -> None:
             self._change(job, progress=progress)
 
         state, error, known = State.COMPLETED, None, True
+        warnings: tuple[str, ...] = ()
         try:
             await self.engine.run(job.order, report)
         except MigrationEnded as ended:
@@ -258,11 +305,45 @@ class Migrator:
             if known and looked and state is not State.COMPLETED:
                 unused = [moved.port for moved in job.migration.ports]
                 await destination.ports.give_back(job.order.uuid, unused)
+            if state is State.COMPLETED and job.afterwards is not None:
+                warnings = await self._replanned(job, job.afterwards)
         except ConsoledError:
             pass  # A reservation ends by itself.
         finally:
-            self._change(job, state=state, error=error)
+            if job.afterwards is not None:
+                await job.afterwards.end(job.order.uuid)
+            self._change(job, state=state, error=error, warnings=warnings)
             self._tell_end(job.migration)
+
+    async def _replanned(self, job: _Job, afterwards: Afterwards) -> tuple[str, ...]:
+        """What is to be known of the ports of the domain's next start."""
+        name, uuid = job.order.name, job.order.uuid
+        try:
+            change = await afterwards.replan(uuid)
+        except ConsoledError as error:
+            self._log.warn(
+                "the serial ports of {name} are as they were at its next start, too: {cause}",
+                event="serial_ports_not_replanned",
+                instance_uuid=uuid,
+                name=name,
+                cause=str(error),
+            )
+            return (f"Its serial ports are as they were at its next start, too: {error}",)
+        except Exception:
+            self._log.failure("planning the serial ports of {name} again", name=name)
+            return ("Its serial ports could not be planned again; consoled's log says why.",)
+        if change is None or not change.changed:
+            return () if change is None else change.warnings
+        ports = ", ".join(str(port.port) for port in change.ports)
+        self._log.info(
+            "the serial ports of {name} are {ports} from its next start on, as its image asks for",
+            event="serial_ports_replanned",
+            instance_uuid=uuid,
+            name=name,
+            ports=ports,
+        )
+        said = f"It has {len(change.ports)} serial ports from its next start on, as its image says."
+        return (said, *change.warnings)
 
     async def _look_again(self, job: _Job, source: Site, destination: Site) -> bool:
         """The row goes where the guest is; ports that no XML names any more come back.

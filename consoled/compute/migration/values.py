@@ -127,6 +127,7 @@ class Migration:
     :ivar destination: that of the one that it goes to; None where somebody else drives it.
     :ivar ports: those of its serial ports on the destination.
     :ivar error: why it failed, else None.
+    :ivar warnings: what else the one who wanted it should know, in sentences.
     """
 
     uuid: str
@@ -137,6 +138,7 @@ class Migration:
     state: State = State.MIGRATING
     progress: Progress = Progress()
     error: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def migration_view(migration: Migration) -> dict[str, Any]:
@@ -157,4 +159,5 @@ def migration_view(migration: Migration) -> dict[str, Any]:
             "bytes_per_second": progress.rate,
         },
         "error": migration.error,
+        "warnings": list(migration.warnings),
     }

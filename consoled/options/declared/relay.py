@@ -136,4 +136,20 @@ RECORDING = [
         "recordings' hash chains are made with. `consolectl recording verify` needs it then, and "
         "whoever does not have it cannot alter a recording unseen. Keep a copy elsewhere.",
     ),
+    cfg.Opt(
+        "archive",
+        type=Checked(values.choice("none", "glance"), "none or glance"),
+        default="none",
+        help="Where recordings go to besides when their session is over. glance: each becomes a "
+        "private image of its user's project; it needs [api] auth_strategy = keystone and "
+        "[service_user] token_secret_file.",
+    ),
+    cfg.Opt(
+        "archive_window",
+        type=seconds(60, 2_592_000),
+        default=172_800.0,
+        help="How long from the beginning of a session its user's token is kept for the upload at "
+        "most, in seconds. Longer than Keystone's own [token] allow_expired_window it is of no "
+        "use.",
+    ),
 ]

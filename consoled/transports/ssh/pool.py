@@ -123,6 +123,13 @@ class SSHPool:
         hop = self._hops.get(route)
         return 0 if hop is None else hop.channels
 
+    def stands(self, host: str, port: int) -> bool:
+        """Whether a connection to a server at that place stands, in whichever way."""
+        return any(
+            hop.carriers and (hop.route[-1].host, hop.route[-1].port) == (host, port)
+            for hop in self._hops.values()
+        )
+
     # What endpoints do.
 
     async def open_stream(self, route: Route, host: str, port: int, deadline: float) -> Stream:
