@@ -7,8 +7,8 @@
                "sysrq": "h"}}
 
 The guest's port has got a BREAK, and after it the key, where one is asked for; ``sysrq`` is null
-where none is. 409 while somebody is on the console through another replica, or their input is on
-its way: the next of it would be the key.
+where none is. Whoever is on the console, through whichever replica, reads who has sent it. 409
+while their input is on its way: the next of it would be the key.
 """
 
 from __future__ import annotations

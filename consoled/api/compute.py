@@ -36,7 +36,7 @@ from consoled.api.microversions import (
 )
 from consoled.api.routes import Routes, instance_id
 from consoled.auth.policy import Rule
-from consoled.errors import BadRequest, Forbidden, NotFound, TokenInvalid
+from consoled.errors import BadRequest, Forbidden, NotFound, NotInThisCell, TokenInvalid
 from consoled.http.listen import peer_address
 from consoled.issuing import ConsoleIssuer
 from consoled.model import SERIAL
@@ -116,10 +116,10 @@ class ComputeApi:
     ) -> Json:
         """One server; or all of them with what is known (``detail`` in the place of an id)."""
         if server_id == "detail":
-            return await self._list(call, request, server_views.full)
+            return await self._list(call, request, partial(server_views.full, asked=version))
         uuid = instance_id(server_id)
         instance = await self.issuer.visible(call.caller, uuid, Rule.SERVERS_SHOW)
-        return {"server": server_views.full(instance, self.base(request))}
+        return {"server": server_views.alone(instance, self.base(request), version)}
 
     async def act(
         self, call: Call, request: Request, version: Microversion, server_id: str
@@ -162,7 +162,7 @@ class ComputeApi:
         try:
             found = await self.issuer.authority.validate(token)
         except TokenInvalid:
-            raise NotFound("Token not found.") from None
+            raise NotInThisCell("Token not found.") from None
         console = {
             "instance_uuid": found.instance_uuid,
             "host": found.host,

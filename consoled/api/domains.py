@@ -31,6 +31,7 @@ from consoled.api.exchange import Call
 from consoled.api.routes import Routes, instance_id
 from consoled.api.schemas import CONFIGURE_CONSOLES, shown
 from consoled.auth.policy import Rule
+from consoled.compute.image_source import Questions
 from consoled.compute.libvirt.configuring import (
     Change,
     DomainConfigurator,
@@ -40,6 +41,7 @@ from consoled.compute.libvirt.configuring import (
 from consoled.errors import BadRequest
 from consoled.issuing import ConsoleIssuer
 from consoled.model import Instance
+from consoled.openstack.values import UserToken
 
 Json = Mapping[str, Any]
 
@@ -54,10 +56,12 @@ class DomainsApi:
     """Handlers of the routes.
 
     :ivar configurator: configures the domain of an instance; None where the driver has none.
+    :ivar images: who is asked for the properties of its image; None for nobody.
     """
 
     issuer: ConsoleIssuer
     configurator: Configurators | None
+    images: Questions | None = None
 
     def mount(self, routes: Routes) -> None:
         """Adds the routes."""
@@ -69,7 +73,8 @@ class DomainsApi:
         """Gives a domain serial ports that listen on TCP."""
         uuid, domains = await self._domains(call, server_id)
         wish = wish_of(call.body.get("consoles") or {})
-        change = await domains.enable(uuid, wish)
+        ask = None if self.images is None else self.images(UserToken.of(call.caller))
+        change = await domains.enable(uuid, wish, ask)
         return _told(call, change, "serial_ports_enabled", wish.dry_run)
 
     async def restore(self, call: Call, server_id: str) -> Json:

@@ -26,6 +26,7 @@ class Exchange:
     :ivar abandoned: whether the client went away before the answer.
     :ivar taken: whether its connection is another protocol's now, and there is no answer.
     :ivar reason: why the answer is a fault of ours, or of what consoled needs.
+    :ivar cell: the cell whose answer it is, where that is not this one.
     """
 
     request_id: str
@@ -37,6 +38,7 @@ class Exchange:
     abandoned: bool = False
     taken: bool = False
     reason: str | None = None
+    cell: str | None = None
 
 
 @frozen

@@ -4,7 +4,7 @@
 
     {"migration": {"server_id": "2f9e...", "domain": "web-1", "source": "kvm1",
                    "destination": "kvm2", "state": "migrating", "error": null,
-                   "ports": [{"index": 0, "port": 10003}],
+                   "ports": [{"index": 0, "port": 10003}], "warnings": [],
                    "progress": {"percent": 0, "elapsed": 0.0, "bytes_total": 0,
                                 "bytes_remaining": 0, "bytes_per_second": 0}}}
 
@@ -33,6 +33,7 @@ from consoled.compute.migration.values import migration_view
 from consoled.errors import BadRequest
 from consoled.issuing import ConsoleIssuer
 from consoled.model import Instance
+from consoled.openstack.values import UserToken
 
 Json = Mapping[str, Any]
 
@@ -67,7 +68,8 @@ class MigrationsApi:
             "project_id": call.caller.project_id,
             "request_id": call.request_id,
         }
-        return {"migration": migration_view(await migrations.start(instance, host, facts))}
+        begun = await migrations.start(instance, host, facts, UserToken.of(call.caller))
+        return {"migration": migration_view(begun)}
 
     async def show(self, call: Call, server_id: str) -> Json:
         """How far it is."""

@@ -15,7 +15,9 @@ The newest first, of the projects that policy lets the caller see. The query nar
 ``state`` is ``recording``, ``complete``, or ``incomplete``: the daemon was killed, or the
 recording had to stop or has gaps. ``digest`` is the last one of the file's hash chain, "" where
 it has none. ``id`` is the session's. Where policy shows places, ``host`` is the one that has
-the file.
+the file. Where it is archived, or will be, there are ``archive`` (``pending``, ``uploading``,
+``removing``, ``done`` or ``failed``), ``image_id`` (of its image in Glance, or null) and
+``archive_reason`` (why it failed, or what the last try met).
 
 ``GET /v1/recordings/{recording_id}`` 200: ``{"recording": {...}}``, the same shape.
 
@@ -177,7 +179,7 @@ def recording_view(row: RecordingRow, placed: bool) -> Json:
     :param placed: whether the host of its file is shown.
     """
     facts = row.facts
-    view = {
+    view: dict[str, Any] = {
         "id": facts.session_id,
         "server_id": facts.instance_uuid,
         "server_name": facts.instance_name,
@@ -191,4 +193,10 @@ def recording_view(row: RecordingRow, placed: bool) -> Json:
         "digest": row.digest,
         "state": row.state.value,
     }
+    if row.archived is not None:
+        view |= {
+            "archive": row.archived.state.value,
+            "image_id": row.archived.image_id,
+            "archive_reason": row.archived.reason,
+        }
     return view | {"host": facts.host} if placed else view

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from attrs import frozen
 
-from consoled.api.microversions import NEWEST, OLDEST
+from consoled.api.microversions import NEWEST, OLDEST, Microversion
 from consoled.errors import BadRequest
 from consoled.model import Instance, InstanceState
 
@@ -15,6 +16,26 @@ Json = Mapping[str, Any]
 
 UPDATED = "2013-07-23T11:33:21Z"
 """When the compute API's version 2.1 came, as nova tells it."""
+
+UNKNOWN_TIME = "1970-01-01T00:00:00Z"
+"""For when a server was made and changed: consoled does not know."""
+
+_LATER: Sequence[tuple[Microversion, Json]] = (
+    (Microversion(2, 9), {"locked": False}),
+    (Microversion(2, 19), {"description": None}),
+    (Microversion(2, 26), {"tags": []}),
+    (Microversion(2, 63), {"trusted_image_certificates": None}),
+    (Microversion(2, 73), {"locked_reason": None}),
+    (Microversion(2, 96), {"pinned_availability_zone": None}),
+    (Microversion(2, 100), {"scheduler_hints": {}}),
+)
+"""What a microversion adds to a server, as it is where there is nothing to tell."""
+
+_GROUPS_FROM = Microversion(2, 71)
+"""From here on a server by itself tells its groups; one in a list never does."""
+
+_FLAVOR_FROM = Microversion(2, 47)
+"""From here on a server tells its flavor's contents, not its id."""
 
 _STATUS = {
     InstanceState.RUNNING: ("ACTIVE", 1),
@@ -90,10 +111,17 @@ def brief(instance: Instance, base: str) -> Json:
     return {"id": instance.uuid, "name": instance.name, "links": links}
 
 
-def full(instance: Instance, base: str) -> Json:
-    """A server with what is known of it.
+def alone(instance: Instance, base: str, asked: Microversion) -> Json:
+    """The one server that was asked for, as in :func:`full`."""
+    groups: Json = {"server_groups": []} if asked >= _GROUPS_FROM else {}
+    return {**full(instance, base, asked), **groups}
+
+
+def full(instance: Instance, base: str, asked: Microversion) -> Json:
+    """A server with what is known of it; the rest of what clients count on is empty.
 
     :param base: where the API is reached.
+    :param asked: the request's microversion.
     """
     status, power_state = _STATUS[instance.state]
     addresses = [
@@ -105,10 +133,28 @@ def full(instance: Instance, base: str) -> Json:
         "OS-EXT-STS:power_state": power_state,
         "OS-EXT-STS:task_state": None,
         "OS-EXT-STS:vm_state": status.lower().replace("shutoff", "stopped"),
-        "tenant_id": instance.project_id,
+        "tenant_id": instance.project_id or "",
+        "user_id": "",
+        "hostId": _host_id(instance),
+        "image": "",
+        "flavor": _flavor(asked),
+        "created": UNKNOWN_TIME,
+        "updated": UNKNOWN_TIME,
         "addresses": {"internal": addresses} if addresses else {},
         "metadata": {},
+        **{name: value for since, more in _LATER if asked >= since for name, value in more.items()},
     }
+
+
+def _host_id(instance: Instance) -> str:
+    """What tells a project whether two of its servers share a host, and not which; as nova's."""
+    return hashlib.sha224(f"{instance.project_id or ''}{instance.host}".encode()).hexdigest()
+
+
+def _flavor(asked: Microversion) -> Json:
+    if asked < _FLAVOR_FROM:
+        return {"id": "", "links": []}
+    return {"original_name": "", "vcpus": 0, "ram": 0, "disk": 0, "ephemeral": 0, "swap": 0}
 
 
 def version(base: str, *, described: bool = False) -> Json:

@@ -7,8 +7,9 @@
                    "role": "writer", "since": "2026-01-01T00:00:00Z", "state": "open"}]}
 
 ``state`` is ``open``, or ``lingering`` while the session waits for its viewer to come back:
-then it yields to anybody who asks for the console. ``role`` is ``writer`` or ``observer``; of
-observers a console may have several. They are the sessions on the instances that the caller
+then it yields to anybody who asks for the console. ``role`` is ``writer`` or ``observer``, of
+whom a console may have several, or ``asker`` while a session waits for a console that another
+user has. They are the sessions on the instances that the caller
 may see; for admins all of the cell. The id opens nothing; it only names the session.
 
 ``DELETE /v1/sessions/{session_id}`` and ``DELETE /v1/servers/{server_id}/sessions``
@@ -32,7 +33,7 @@ from consoled.api.exchange import Call
 from consoled.api.routes import Routes, instance_id, is_uuid
 from consoled.api.views import time_view
 from consoled.auth.policy import Rule
-from consoled.errors import NotFound
+from consoled.errors import NotInThisCell
 from consoled.issuing import ConsoleIssuer
 from consoled.leasing.values import LeaseRow
 
@@ -64,7 +65,7 @@ class SessionsApi:
 
     async def end_session(self, call: Call, session_id: str) -> Json:
         """Disconnects one session."""
-        absent = NotFound("There is no such session; it may have ended already.")
+        absent = NotInThisCell("There is no such session; it may have ended already.")
         if not is_uuid(session_id):
             raise absent
         rows = await self.issuer.directory.company(session_id=session_id)

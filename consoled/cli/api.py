@@ -12,7 +12,7 @@ from attrs import frozen
 
 from consoled import __version__
 from consoled.cli.endpoint import Endpoint
-from consoled.cli.failure import Failure
+from consoled.cli.failure import Failure, warn
 
 _PARTIAL = 206
 _UNAUTHORIZED = 401
@@ -64,7 +64,7 @@ class ApiClient:
     """Asks one endpoint.
 
     An answer of consoled is an object with one member, such as ``{"servers": [...]}``;
-    the methods give that member's value.
+    the methods give that member's value. A list may lack cells, which is said at once.
     """
 
     endpoint: Endpoint
@@ -154,6 +154,9 @@ class ApiClient:
             raise self._refusal(method, route, answer, value)
         if not isinstance(value, dict) or member not in value:
             raise self._strange(method, route)
+        if value.get("missing_cells"):
+            cells = ", ".join(map(str, value["missing_cells"]))
+            warn(f"cells that do not answer now are missing from the list: {cells}")
         return value[member]
 
     def _send(self, method: str, route: str, wish: Any = None, part: str | None = None) -> Answer:

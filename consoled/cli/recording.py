@@ -37,8 +37,12 @@ RECORDINGS = (
     Column("ended_at", "ENDED"),
     Column("bytes", "BYTES"),
     Column("state", "STATE"),
+    Column("archive", "ARCHIVE"),
+    Column("image_id", "IMAGE"),
     Column("host", "HOST"),
 )
+
+ALL = (*RECORDINGS, Column("archive_reason", "REASON"), Column("digest", "DIGEST"))
 
 PIECE = 8 * 1024 * 1024
 """Bytes of a recording that one request asks for."""
@@ -68,6 +72,16 @@ def list_recordings(invocation: Invocation, /, server: str | None, **query: Any)
         query["server"] = server if is_session_id(server) else server_id(api, server)
     found = api.get_list(path("v1", "recordings") + query_text(query), "recordings")
     invocation.show_table(RECORDINGS, found, "There are no such recordings that this key may see.")
+
+
+@recording.command("show")
+@click.argument("recording", metavar="RECORDING")
+@format_option
+@pass_invocation
+def show_recording(invocation: Invocation, /, recording: str) -> None:
+    """Show all that is known of RECORDING, an id of the list."""
+    found = invocation.api().get(path("v1", "recordings", _checked(recording)), "recording")
+    invocation.show_object(ALL, found)
 
 
 @recording.command("download")

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from consoled import __version__
+from consoled.cli.cell import cell
 from consoled.cli.console import console, get_serial_console
 from consoled.cli.db import db
 from consoled.cli.domain import domain
@@ -106,6 +107,7 @@ for command in (
     domain,
     server,
     session,
+    cell,
     token,
     recording,
     console,
