@@ -159,7 +159,7 @@ def cell(databases: Databases, database: str, replicas: int) -> Iterator[Cell]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         url = databases.new(database, folder)
-        instances = _inventory(folder / "inventory.yaml")
+        instances = inventory(folder / "inventory.yaml")
         config: dict[str, dict[str, object]] = {
             "DEFAULT": {"driver": "static"},
             "static": {"inventory": folder / "inventory.yaml"},
@@ -170,18 +170,26 @@ def cell(databases: Databases, database: str, replicas: int) -> Iterator[Cell]:
             own = folder / f"replica-{number}"
             own.mkdir(mode=0o700)
             running.append(stack.enter_context(Probed(own, config, keys=KEYS)))
-        paths = [
-            f"/v1/servers/{instance}/consoles/{index}/tokens"
-            for instance in instances
-            for index in range(CONSOLES_EACH)
-        ]
+        paths = console_paths(instances)
         answer = ask(action="issue", ports=[running[0].api_port], key=KEY, paths=paths, at_once=16)
         tokens = [parse_qs(urlsplit(url).query)["token"][0] for url in answer["urls"]]
         yield Cell(url, running, paths, tokens)
 
 
-def _inventory(path: Path) -> list[str]:
-    """Writes it: the instances' uuids."""
+def console_paths(instances: list[str]) -> list[str]:
+    """Of the API, for a URL of each console of the inventory.
+
+    :param instances: their uuids.
+    """
+    return [
+        f"/v1/servers/{instance}/consoles/{index}/tokens"
+        for instance in instances
+        for index in range(CONSOLES_EACH)
+    ]
+
+
+def inventory(path: Path) -> list[str]:
+    """Writes one: the instances' uuids."""
     uuids = [str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))) for number in range(INSTANCES)]
     port = iter(range(FIRST_PORT, FIRST_PORT + INSTANCES * CONSOLES_EACH))
     instances = [

@@ -180,11 +180,15 @@ def _hold(sessions: list[Session]) -> None:
 
 
 def issue(order: dict[str, Any]) -> dict[str, Any]:
-    """Asks the REST API for console URLs: them, and the seconds that they took."""
-    paths = iter(order["paths"])
+    """Asks the REST API for console URLs: them, and the seconds that they took.
+
+    With one key for all (``key``), or one for each (``keys``).
+    """
+    keys = order.get("keys") or itertools.repeat(order["key"])
+    asked = zip(order["paths"], keys, strict=False)
     start = time.perf_counter()
     ports = itertools.cycle(order["ports"])
-    tasks = (issuing(next(ports), paths, order["key"]) for _ in range(order["at_once"]))
+    tasks = (issuing(next(ports), asked) for _ in range(order["at_once"]))
     answers = drive(tasks, order["at_once"], PATIENCE)
     seconds = time.perf_counter() - start
     urls = {path: url for answer in answers for path, url in answer}

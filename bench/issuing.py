@@ -12,16 +12,15 @@ from bench.sockets import HOST, Task, connecting, receiving
 _LENGTH = re.compile(rb"(?im)^content-length:\s*(\d+)\s*$")
 
 
-def issuing(port: int, paths: Iterator[str], key: str) -> Task[list[tuple[str, str]]]:
+def issuing(port: int, asked: Iterator[tuple[str, str]]) -> Task[list[tuple[str, str]]]:
     """POSTs to path after path until none is left: ``(path, URL)`` of each.
 
-    :param paths: shared with the other connections.
-    :param key: the X-Auth-Token.
+    :param asked: paths, each with its X-Auth-Token, shared with the other connections.
     :raises bench.errors.BenchError: what was answered instead of a URL.
     """
     issued = []
     sock = yield from connecting(port)
-    for path in paths:
+    for path, key in asked:
         sock.send(request(path, key))
         answer = b""
         while not is_whole(answer):

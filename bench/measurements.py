@@ -8,6 +8,8 @@ from attrs import evolve, frozen
 
 from bench.cells import KEY, Databases
 from bench.figures import Kind, percentiles
+from bench.keystone import KINDS as KEYSTONE_KINDS
+from bench.keystone import with_keystone
 from bench.kinds import (
     BULK,
     ISSUED,
@@ -24,6 +26,8 @@ from bench.kinds import (
 from bench.ports import ALLOCATED, RECONCILED, allocated, reconciled
 from bench.processes import Client, ask, memory
 from bench.scale import Scale, affordable
+from bench.service_tokens import KINDS as SERVICE_TOKEN_KINDS
+from bench.service_tokens import with_service_tokens
 from bench.sockets import Endpoint
 from bench.ssh import KINDS as SSH_KINDS
 from bench.ssh import over_ssh
@@ -216,6 +220,16 @@ def ssh(subject: Subject, scale: Scale) -> Round:
     return over_ssh(scale.ssh, subject.ground.backend)
 
 
+def keystone(subject: Subject, scale: Scale) -> Round:
+    """Console URLs for callers whom a real Keystone knows."""
+    return with_keystone(scale.openstack)
+
+
+def service_tokens(subject: Subject, scale: Scale) -> Round:
+    """Operations on a real Glance, with and without service tokens."""
+    return with_service_tokens(scale.openstack)
+
+
 def measurements(scale: Scale) -> list[Measurement]:
     """All of them, in the order of the table."""
     return [
@@ -251,6 +265,8 @@ def measurements(scale: Scale) -> list[Measurement]:
         Measurement("expiry", expiry_kinds(), _is_ours, _of_tokens(expiry), 1, False),
         Measurement("ports", (RECONCILED, ALLOCATED), _is_ours, ports, 3, False),
         Measurement("ssh", SSH_KINDS, _is_ours, ssh, 3, False),
+        Measurement("keystone", KEYSTONE_KINDS, _is_ours, keystone, 3, False),
+        Measurement("service_tokens", SERVICE_TOKEN_KINDS, _is_ours, service_tokens, 3, False),
     ]
 
 

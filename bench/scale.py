@@ -6,6 +6,9 @@ import resource
 
 from attrs import frozen
 
+from bench.openstack import FULL as OPENSTACK_FULL
+from bench.openstack import QUICK as OPENSTACK_QUICK
+from bench.openstack import OpenStackScale
 from bench.ports import FULL as PORTS_FULL
 from bench.ports import QUICK as PORTS_QUICK
 from bench.ports import PortScale
@@ -38,6 +41,7 @@ class Scale:
     :ivar load: of the measurements of tokens.
     :ivar ports: of the measurements of ports.
     :ivar ssh: of the measurements of SSH.
+    :ivar openstack: of those with Keystone and Glance.
     """
 
     rounds: int = 5
@@ -54,6 +58,7 @@ class Scale:
     load: TokenScale = LOAD_FULL
     ports: PortScale = PORTS_FULL
     ssh: SshScale = SSH_FULL
+    openstack: OpenStackScale = OPENSTACK_FULL
 
     @property
     def consoles(self) -> int:
@@ -78,6 +83,7 @@ QUICK = Scale(
     load=LOAD_QUICK,
     ports=PORTS_QUICK,
     ssh=SSH_QUICK,
+    openstack=OPENSTACK_QUICK,
 )
 
 

@@ -2,12 +2,13 @@
 
 A BREAK makes the next byte of input a SysRq command. So it is input like any other, and whoever
 sends it has the console for that moment, by a lease and a connection of their own; any replica can
-do it. While somebody is on the console, the replica that has their line does it on that: what they
-type waits until the key has followed the BREAK.
+do it. While somebody is on the console, the replica that has their line does it on that, whichever
+replica was asked: what they type waits until the key has followed the BREAK.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
 from uuid import uuid4
 
 from attrs import frozen
@@ -17,9 +18,10 @@ from twisted.logger import Logger
 
 from consoled import sysrq
 from consoled.auth.policy import Rule
+from consoled.choosing import choose_console
 from consoled.errors import BadRequest, Conflict, ConsoleBusy, ConsoledError, Unavailable
 from consoled.interfaces import BreakControl
-from consoled.issuing import ConsoleIssuer, choose_console
+from consoled.issuing import ConsoleIssuer
 from consoled.leasing.values import ConsoleKey, Holder
 from consoled.model import (
     NO_GENERATION,
@@ -29,12 +31,20 @@ from consoled.model import (
     Instance,
     hash_token,
 )
+from consoled.openstack.values import UserToken
 from consoled.proxy.book import SessionBook
-from consoled.proxy.breaking import LOST, break_past
+from consoled.proxy.breaking import LOST, break_on_line
 from consoled.proxy.leg import OpenConsole
 from consoled.proxy.opening import Opener
 
 log = Logger()
+
+
+class BreaksElsewhere(Protocol):
+    """The lines of the cell's other replicas."""
+
+    def send(self, key: ConsoleKey, sysrq: str | None, by: str) -> Deferred[bool]:
+        """Whether another replica has the console's line, and has sent a BREAK on it."""
 
 
 @frozen
@@ -45,6 +55,7 @@ class ConsoleBreaker:
     :ivar opener: has the console for the moment.
     :ivar breaks: sends it; None where the driver cannot.
     :ivar sessions: the lines of this replica; None has none.
+    :ivar elsewhere: those of the other replicas; None asks none.
     """
 
     issuer: ConsoleIssuer
@@ -52,11 +63,12 @@ class ConsoleBreaker:
     breaks: BreakControl | None
     clock: IReactorTime
     sessions: SessionBook | None = None
+    elsewhere: BreaksElsewhere | None = None
 
     def send(
         self, caller: Caller, uuid: str, index: int, key: str | None, request_id: str
     ) -> Deferred[Console]:
-        """Sends a BREAK to a console that nobody is on, or somebody through this replica.
+        """Sends a BREAK to a console, past whoever is on it.
 
         :param key: of a SysRq, typed after it; None for a BREAK alone.
         :param request_id: for the audit line.
@@ -64,8 +76,8 @@ class ConsoleBreaker:
         :raises consoled.errors.NotFound: no such instance (for this caller) or console.
         :raises consoled.errors.Forbidden: policy says no.
         :raises consoled.errors.BadRequest: the driver cannot, or no kernel knows that key.
-        :raises consoled.errors.Conflict: the instance does not run, somebody is on the console
-            through another replica, or their input is on its way, or the hypervisor refuses.
+        :raises consoled.errors.Conflict: the instance does not run, the input of whoever is on
+            the console is on its way, or the hypervisor refuses.
         :raises consoled.errors.BackendUnreachable: the console's port does not answer.
         :raises consoled.errors.Unavailable: driver, policy or database are away.
         """
@@ -123,14 +135,16 @@ class ConsoleBreaker:
         holder = Holder(caller.user_id, caller.project_id)
         token = _paper(instance, console, caller, session_id)
         try:
-            opened = await self.opener.open(token, session_id, holder, lambda: succeed(None))
+            opened = await self.opener.open(
+                token, session_id, holder, lambda: succeed(None), user=UserToken.of(caller)
+            )
         except ConsoleBusy as error:
             if await self._past(instance, console, key, caller, breaks):
                 return
             raise Conflict(
-                f"Somebody is on console {console.index} of instance {instance.uuid} through "
-                "another replica, and a BREAK makes a SysRq command of what they type next. Send "
-                "it from the console's page, or have their session disconnected first."
+                f"Somebody is on console {console.index} of instance {instance.uuid}, and a BREAK "
+                "makes a SysRq command of what they type next. Send it from the console's page, "
+                "have their session disconnected first, or try again in a moment."
             ) from error
         try:
             if opened.unproven:
@@ -153,16 +167,12 @@ class ConsoleBreaker:
         caller: Caller,
         breaks: BreakControl,
     ) -> bool:
-        """Sends it on the line that this replica has of the console; whether it has one."""
+        """Sends it on the line of the console, wherever in the cell; whether there is one."""
+        where, by = ConsoleKey(instance.uuid, console.index, console.type), caller.user_id
         book = self.sessions
-        line = None
-        if book is not None:
-            line = book.line(ConsoleKey(instance.uuid, console.index, console.type))
-        if book is None or line is None or line.over or not line.is_open:
-            return False
-        writer = None if line.writer is None else book.find(line.writer.session_id)
-        await break_past(line, writer, breaks, key, caller.user_id)
-        return True
+        if book is not None and await break_on_line(book, where, breaks, key, by):
+            return True
+        return self.elsewhere is not None and await self.elsewhere.send(where, key, by)
 
 
 def _type(opened: OpenConsole, key: str) -> None:

@@ -8,9 +8,11 @@ One hierarchy; a handler never invents a status or a message::
     │   ├── ConsoleDisabled
     │   └── SocketPortRangeExhausted
     ├── Unauthorized                 401 unauthorized
-    │   └── TokenInvalid             close 4401
+    │   ├── TokenInvalid             close 4401
+    │   └── TokenRefused             close 4401
     ├── Forbidden                    403 forbidden           close 4403
     ├── NotFound                     404 itemNotFound        close 4401
+    │   └── NotInThisCell
     ├── MethodNotAllowed             405 badMethod
     ├── Conflict                     409 conflictingRequest
     │   ├── InstanceNotRunning       close 4413
@@ -18,9 +20,12 @@ One hierarchy; a handler never invents a status or a message::
     │       └── HeldOutside
     ├── PayloadTooLarge              413 overLimit
     ├── UnsupportedMediaType         415 badMediaType
+    ├── ServiceRefused               502 badGateway          close 1011
+    ├── ServiceAbsent                503 serviceUnavailable  close 1011
     ├── BackendUnreachable           502 badGateway          close 1011
     │   └── BackendTimeout           504 gatewayTimeout
     └── Unavailable                  503 serviceUnavailable  close 1013
+        └── CellAway
 
 ``str(error)`` is the public text: what happened, to what, what to do. It never
 holds a token or another secret. The names of the faults are those of the
@@ -81,6 +86,10 @@ class TokenInvalid(Unauthorized):
     """The console token is unknown, expired, or for something that is gone."""
 
 
+class TokenRefused(Unauthorized):
+    """Another service of OpenStack's does not take the user's token (any more)."""
+
+
 class Forbidden(ConsoledError):
     """The caller is known, and policy says no."""
 
@@ -95,6 +104,10 @@ class NotFound(ConsoledError):
     status = HTTPStatus.NOT_FOUND
     fault = "itemNotFound"
     close_code = 4401
+
+
+class NotInThisCell(NotFound):
+    """Nothing here has that id (for this caller); another cell may have it."""
 
 
 class MethodNotAllowed(ConsoledError):
@@ -165,6 +178,20 @@ class UnsupportedMediaType(ConsoledError):
     fault = "badMediaType"
 
 
+class ServiceRefused(ConsoledError):
+    """Another service of OpenStack's answers with an error that asking again would not change."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    fault = "badGateway"
+
+
+class ServiceAbsent(ConsoledError):
+    """A service of OpenStack's is not in Keystone's catalog; what needs it is left out."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    fault = "serviceUnavailable"
+
+
 class BackendUnreachable(ConsoledError):
     """The console's port refused, or did not answer in time."""
 
@@ -186,3 +213,7 @@ class Unavailable(ConsoledError):
     fault = "serviceUnavailable"
     close_code = 1013
     retry_after = 5
+
+
+class CellAway(Unavailable):
+    """Another cell that has, or may have, what is asked for does not answer now."""

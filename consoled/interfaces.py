@@ -6,7 +6,7 @@ All methods that may wait return Deferreds; those without are answered at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -24,7 +24,12 @@ from consoled.model import (
     IssuedToken,
     TokenRecord,
 )
+from consoled.openstack.values import UserToken
+from consoled.reaching.behalf import NOBODY, Behalf
 from consoled.transports.ssh.values import ProxyNode, Route
+
+if TYPE_CHECKING:
+    from keystoneauth1.adapter import Adapter  # It takes a while to load, and few need it.
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -336,30 +341,36 @@ class SessionDirectory(Protocol):
 class Addresses(Protocol):
     """Where an instance's own network interfaces can be reached, asked when somebody needs it."""
 
-    def of(self, instance: Instance) -> Deferred[tuple[str, ...]]:
+    def of(
+        self, instance: Instance, behalf: Behalf = NOBODY, *, outside: bool = False
+    ) -> Deferred[tuple[str, ...]]:
         """The addresses that are known, each once, the likeliest first; none where nobody knows.
 
-        :raises consoled.errors.Unavailable: the hypervisor does not answer.
+        :param behalf: who wants to connect.
+        :param outside: whether they are dialled from outside of the instance's networks.
+        :raises consoled.errors.ConsoledError: who should know does not answer.
         """
 
 
 class Routes(Protocol):
-    """Ways over proxy nodes. Each list has the best way first; ``[()]`` is directly."""
+    """Ways over proxy nodes, for whoever wants to connect. Each list has the best way first;
+    ``[()]`` is directly.
+    """
 
-    def to(self, instance: Instance) -> Deferred[Sequence[Route]]:
+    def to(self, instance: Instance, behalf: Behalf = NOBODY) -> Deferred[Sequence[Route]]:
         """Ways to the network of the instance's own addresses.
 
         :raises consoled.errors.BackendUnreachable: nodes lead there, and none can be used.
         :raises consoled.errors.Unavailable: database or hypervisor are away.
         """
 
-    def to_host(self, instance: Instance) -> Deferred[Sequence[Route]]:
+    def to_host(self, instance: Instance, behalf: Behalf = NOBODY) -> Deferred[Sequence[Route]]:
         """Ways to the serial ports of the instance's compute host.
 
         :raises consoled.errors.ConsoledError: as of :meth:`to`.
         """
 
-    def shells(self, instance: Instance) -> Deferred[Sequence[ProxyNode]]:
+    def shells(self, instance: Instance, behalf: Behalf = NOBODY) -> Deferred[Sequence[ProxyNode]]:
         """Where to log in for a shell on the instance itself, one for each of its addresses.
 
         :returns: none where no node group says how to log in there, or no address is known.
@@ -370,8 +381,47 @@ class Routes(Protocol):
 class Transport(Protocol):
     """How bytes reach a console."""
 
-    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
+    def endpoint(
+        self, instance: Instance, console: Console, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """Where to dial; cancelling its connect Deferred aborts the dial.
 
         :param instance: whose console it is; the way there may depend on its host and project.
+        :param behalf: who wants to connect.
+        """
+
+
+class Calls(Protocol):
+    """Asks OpenStack's services behind consoled: Glance, Cinder, Neutron."""
+
+    def ask(
+        self,
+        service: str,
+        user: UserToken | None,
+        fn: Callable[[Adapter], T],
+        *,
+        repeat: bool = True,
+    ) -> Deferred[T]:
+        """The result of ``fn``, which runs in a worker thread and may block.
+
+        :param service: its type in Keystone's catalog: ``image``, ``block-storage``, ``network``.
+        :param user: on whose behalf; None asks as consoled's own user, with neither a user's
+            token nor a service token.
+        :param fn: gets an adapter whose paths begin below the service's version, such as
+            ``/images/ID``.
+        :param repeat: whether ``fn`` is called again after server errors and time-outs, for which
+            it has to be idempotent. Without, it may take long, and has to send what cannot be
+            sent twice with ``allow_reauth=False``.
+        :raises consoled.errors.ServiceAbsent: it is not in the catalog.
+        :raises consoled.errors.TokenRefused: it does not take the user's token.
+        :raises consoled.errors.Forbidden: the user may not do that.
+        :raises consoled.errors.NotFound: what ``fn`` asks for does not exist.
+        :raises consoled.errors.ServiceRefused: it answers with another error of the client's.
+        :raises consoled.errors.Unavailable: it, or Keystone, does not answer.
+        """
+
+    def has(self, service: str) -> Deferred[bool]:
+        """Whether the service is in the catalog.
+
+        :raises consoled.errors.Unavailable: Keystone does not answer.
         """

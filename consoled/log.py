@@ -34,6 +34,7 @@ from consoled.errors import ConfigError
 
 FIELDS = (
     "request_id",
+    "global_request_id",
     "session_id",
     "token_id",
     "role",
@@ -46,6 +47,7 @@ FIELDS = (
     "transport",
     "way",
     "host",
+    "cell",
     "hypervisor",
     "sysrq",
     "src",

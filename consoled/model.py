@@ -29,6 +29,8 @@ WRITER = "writer"
 """The role of a token that lets its user write; it is not kept, as every other one has it."""
 
 OBSERVER = "observer"
+ASKER = "asker"
+"""A session that has asked for another user's console and waits for it."""
 """The role of a token (``options["role"]``) that lets its user watch only."""
 
 NO_GENERATION = 0
@@ -116,12 +118,18 @@ class Caller:
     """Who sends a REST request: the outcome of authentication.
 
     :ivar service_roles: of the service that sends it on the user's behalf; empty without one.
+    :ivar scope: of what the credential is: ``project``, ``domain``, ``system``, or ``unscoped``.
+        An API key counts as a project's.
+    :ivar token: the user's own token of Keystone's, for what other services are asked on the
+        user's behalf; None with API keys. It is not part of ``repr``, and no log gets it.
     """
 
     user_id: str
     project_id: str | None
     roles: frozenset[str] = frozenset()
     service_roles: frozenset[str] = frozenset()
+    scope: str = "project"
+    token: str | None = field(default=None, repr=False, eq=False)
 
 
 class FieldError(ValueError):

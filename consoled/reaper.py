@@ -9,7 +9,8 @@ for more than one batch.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from attrs import define, field
 from twisted.application.service import Service
@@ -33,6 +34,7 @@ class Reaper(Service):
     :ivar batch: how many rows one transaction deletes at most.
     :ivar pause: seconds between two batches.
     :ivar jitter: gives the random part, 0 <= part < 1.
+    :ivar further: delete other rows whose time is over, so many at most; how many there were.
     """
 
     database: Database
@@ -42,6 +44,7 @@ class Reaper(Service):
     batch: int = 50
     pause: float = 0.02
     jitter: Callable[[], float] = random.random
+    further: Sequence[Callable[[int], Deferred[int]]] = ()
     _log: Logger = field(factory=Logger, init=False)
     _first: IDelayedCall | None = field(default=None, init=False)
     _loop: LoopingCall | None = field(default=None, init=False)
@@ -79,6 +82,8 @@ class Reaper(Service):
             self._stranger = await self._next_stranger()
             if self._stranger and self._stranger not in served:
                 await self._clean(self._stranger)
+            for delete in self.further:
+                await self._repeat(delete)
         except CancelledError:
             pass
         except ConsoledError as error:
@@ -95,14 +100,19 @@ class Reaper(Service):
         return following or ""
 
     async def _clean(self, host: str) -> None:
+        deleted = await self._repeat(partial(self.database.run, tokens.delete_expired, host))
+        if deleted:
+            self._log.info("deleted {count} expired tokens of {host}", count=deleted, host=host)
+
+    async def _repeat(self, delete: Callable[[int], Deferred[int]]) -> int:
+        """Batch by batch; how many rows that were."""
         deleted = 0
         while self.running:
-            count = await self.database.run(tokens.delete_expired, host, self.batch)
+            count = await delete(self.batch)
             deleted += count
             if count < self.batch or not self.running:
                 break
             self._pausing = deferLater(self.clock, self.pause)
             await self._pausing
             self._pausing = None
-        if deleted:
-            self._log.info("deleted {count} expired tokens of {host}", count=deleted, host=host)
+        return deleted

@@ -8,13 +8,14 @@ was last issued for it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from consoled.auth.policy import Rule
-from consoled.errors import BadRequest, Conflict, Forbidden, NotFound
+from consoled.errors import BadRequest, Conflict, Forbidden, NotFound, NotInThisCell
 from consoled.interfaces import Policy, TokenStore
 from consoled.model import Caller, TokenRecord
 
@@ -26,16 +27,22 @@ PREFIX_LENGTH = 12
 _PREFIX = re.compile(rf"[0-9a-f]{{{PREFIX_LENGTH},64}}", re.ASCII)
 
 
+def _release_nothing(_token_hash: str) -> Deferred[None]:
+    return succeed(None)
+
+
 @frozen
 class TokenRegister:
     """What the REST API does with tokens that exist.
 
     :ivar store: where they are; None where the tokens are in the hands of another service
         (``[DEFAULT] console_tokens_backend``).
+    :ivar release: forgets what was kept beside a token, by its hash.
     """
 
     policy: Policy
     store: TokenStore | None
+    release: Callable[[str], Deferred[None]] = _release_nothing
 
     def show(self, caller: Caller, prefix: str) -> Deferred[TokenRecord]:
         """The token whose hash begins so.
@@ -70,6 +77,8 @@ class TokenRegister:
     ) -> None:
         record = await self._find(store, caller, prefix, Rule.TOKENS_DELETE)
         token = record.token
+        # First, so that a second try does both.
+        await self.release(token.token_hash)
         if not await store.revoke(token):
             raise _absent(prefix)
         log.info(
@@ -109,4 +118,4 @@ class TokenRegister:
 
 
 def _absent(prefix: str) -> NotFound:
-    return NotFound(f"Token {prefix} could not be found.")
+    return NotInThisCell(f"Token {prefix} could not be found.")

@@ -122,6 +122,54 @@ class Keystone:
 
 
 @frozen
+class ServiceUser:
+    """``[service_user]``: consoled's own user towards OpenStack's other services.
+
+    :ivar send_service_user_token: whether its token goes beside a user's.
+    :ivar token_secret_file: what kept users' tokens are encrypted with, or None.
+    :ivar region_name: the region whose services are asked, or None for the catalog's first.
+    :ivar valid_interfaces: of a service's endpoints, the likeliest first.
+    :ivar timeout: seconds that a service may be silent.
+    :ivar conf: the whole configuration as oslo.config has it (not in ``repr``: passwords are in
+        it); None where the section does not say who logs in.
+    """
+
+    send_service_user_token: bool = False
+    token_secret_file: Path | None = None
+    region_name: str | None = None
+    valid_interfaces: tuple[str, ...] = ("internal", "public")
+    timeout: float = 30.0
+    conf: Any = field(default=None, repr=False, eq=False)
+
+
+@frozen
+class CellSite:
+    """Another cell of the deployment: ``[cell:NAME]``.
+
+    :ivar api_url: where its API is, without a slash at its end.
+    :ivar cafile: the certificates that vouch for it, or None for the system's.
+    """
+
+    name: str
+    api_url: str
+    cafile: Path | None = None
+
+
+@frozen
+class Cells:
+    """``[cells]``.
+
+    :ivar sites: the other cells.
+    :ivar timeout: seconds until another cell's answer has to be here.
+    :ivar check_interval: seconds between two looks at each.
+    """
+
+    sites: tuple[CellSite, ...] = ()
+    timeout: float = 10.0
+    check_interval: float = 5.0
+
+
+@frozen
 class DatabaseGroup:
     """``[database]``: the cell database's SQLAlchemy URL (not in ``repr``: a password may be)."""
 
@@ -268,6 +316,8 @@ class Recording:
     :ivar keep_days: days after its end that a recording is kept; 0 is without end.
     :ivar keep_bytes: bytes that the recordings of a host may take; 0 is without bound.
     :ivar key_file: the key of the recordings' hash chains, or None.
+    :ivar archive: ``glance`` brings them there when their session is over, ``none`` nowhere.
+    :ivar archive_window: seconds from a session's beginning that its user's token is kept for it.
     """
 
     mode: str = "strict"
@@ -276,6 +326,8 @@ class Recording:
     keep_days: float = 0.0
     keep_bytes: int = 0
     key_file: Path | None = None
+    archive: str = "none"
+    archive_window: float = 172_800.0
 
 
 @frozen
@@ -395,6 +447,8 @@ class Settings:
     console: ConsoleGroup = ConsoleGroup()
     api: Api = Api()
     keystone: Keystone = Keystone()
+    service_user: ServiceUser = ServiceUser()
+    cells: Cells = Cells()
     database: DatabaseGroup = DatabaseGroup()
     consoleauth: ConsoleAuth = ConsoleAuth()
     nova: Nova = Nova()

@@ -27,6 +27,7 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _COMPUTE_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", re.ASCII)
+_CELL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://?\S*", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_NAME = 253
@@ -237,6 +238,29 @@ def replica_url(value: str) -> str:
     if parts.path.strip("/") or "?" in value or "#" in value:
         raise ValueError(f"has more than scheme, host and port; give {parts.scheme}://{place}")
     return f"{parts.scheme}://{place}"
+
+
+def api_url(value: str) -> str:
+    """Where the API of another cell is: scheme, host, port, and the path below which it is."""
+    value = text(value)
+    parts, place = _url(value.lower(), ("http", "https"), "https://cell2.example.org:8774")
+    if "?" in value or "#" in value or " " in value:
+        raise ValueError("holds a space, ? or #; give scheme, host and port, and a path at most")
+    path = urlsplit(value).path.rstrip("/")
+    if not path.isascii():
+        raise ValueError("has a path that is not ASCII text; write it as in a request")
+    return f"{parts.scheme}://{place}{path}"
+
+
+def cell(value: str) -> str:
+    """The name of a cell, as ``--cell`` has it."""
+    value = text(value)
+    if not _CELL.fullmatch(value):
+        raise ValueError(
+            "is not a cell's name; use up to 64 of the characters A-Z a-z 0-9 . _ -, the first a "
+            "letter or digit"
+        )
+    return value
 
 
 def memcache_server(value: str) -> str:

@@ -1,4 +1,4 @@
-"""The rows of those who watch a console.
+"""The rows of those who watch a console, and of who has asked for it and waits.
 
 The console's lease is one row, with one session: whoever writes, or the first who watches.
 The others are here, written by the replica that has the line. A row counts as long as its
@@ -18,7 +18,6 @@ from consoled.db import leases
 from consoled.db.clock import epoch_seconds
 from consoled.db.tables import console_leases, console_observers, replicas
 from consoled.leasing.values import Claim, ConsoleKey, LeaseRow, News, Watcher
-from consoled.model import OBSERVER
 
 _own = console_observers.c
 _lease = console_leases.c
@@ -52,23 +51,23 @@ def note(connection: Connection, claim: Claim, watchers: Sequence[Watcher]) -> N
             here, or_(_own.epoch != claim.epoch, _own.session_id.not_in(names))
         )
     )
-    rows = connection.execute(select(_own.session_id, _own.lingers).where(here))
-    known = {row.session_id: row.lingers for row in rows}
+    rows = connection.execute(select(_own.session_id, _own.lingers, _own.role).where(here))
+    known = {row.session_id: (row.lingers, row.role) for row in rows}
     for watcher in watchers:
         if watcher.session_id not in known:
             connection.execute(insert(console_observers).values(**_values(claim, watcher)))
-        elif known[watcher.session_id] != watcher.lingers:
+        elif known[watcher.session_id] != (watcher.lingers, watcher.role):
             connection.execute(
                 update(console_observers)
                 .where(here, _own.session_id == watcher.session_id)
-                .values(lingers=watcher.lingers)
+                .values(lingers=watcher.lingers, role=watcher.role)
             )
 
 
 def watching(
     connection: Connection, instance_uuid: str | None = None, session_id: str | None = None
 ) -> list[LeaseRow]:
-    """Who watches, all over the cell: everybody, or on one instance, or that session."""
+    """Who watches or waits, all over the cell: everybody, or on one instance, or that session."""
     statement = _ROWS
     if instance_uuid is not None:
         statement = statement.where(_own.instance_uuid == instance_uuid)
@@ -108,10 +107,13 @@ def want(
 
 
 def news(connection: Connection, replica_id: str) -> News:
-    """As :func:`consoled.db.leases.news`, of those who watch as well."""
+    """As :func:`consoled.db.leases.news`, of those who watch as well.
+
+    They come first: who waits for a console does not get it when its holder ends with them.
+    """
     asked = _ROWS.where(_lease.replica_id == replica_id, _own.wanted.is_not(None))
     found = leases.news(connection, replica_id)
-    return evolve(found, wanted=(*found.wanted, *(_row(row) for row in connection.execute(asked))))
+    return evolve(found, wanted=(*(_row(row) for row in connection.execute(asked)), *found.wanted))
 
 
 def _with(held: Sequence[LeaseRow], watchers: Sequence[LeaseRow]) -> list[LeaseRow]:
@@ -142,8 +144,9 @@ def _values(claim: Claim, watcher: Watcher) -> dict[str, Any]:
         "project_id": watcher.holder.project_id,
         "since": epoch_seconds(),
         "lingers": watcher.lingers,
+        "role": watcher.role,
     }
 
 
 def _row(row: Row[Any]) -> LeaseRow:
-    return evolve(leases.lease_of(row), role=OBSERVER)
+    return evolve(leases.lease_of(row), role=row.role)

@@ -20,14 +20,26 @@ from sqlalchemy import (
 )
 
 from consoled.db.clock import epoch_seconds
+from consoled.db.tables import recording_archives as archives
 from consoled.db.tables import recordings
+from consoled.recording.archive_values import Archived, ArchiveState
 from consoled.recording.values import Ending, Facts, RecordingRow, RecordingState
 
 _of_session = recordings.c.session_id == bindparam("id")
-_FIND = select(recordings).where(_of_session)
+_ALL = select(
+    recordings,
+    archives.c.state.label("archive_state"),
+    archives.c.image_id.label("archive_image_id"),
+    archives.c.reason.label("archive_reason"),
+).outerjoin(archives, archives.c.session_id == recordings.c.session_id)
+_FIND = _ALL.where(_of_session)
 _PROJECTS = select(recordings.c.project_id).distinct()
-_AMONG = select(recordings).where(recordings.c.session_id.in_(bindparam("ids", expanding=True)))
+_AMONG = _ALL.where(recordings.c.session_id.in_(bindparam("ids", expanding=True)))
 _FORGET = delete(recordings).where(_of_session)
+_FORGET_ARCHIVE = delete(archives).where(
+    archives.c.session_id == bindparam("id"),
+    archives.c.state.in_([ArchiveState.DONE.value, ArchiveState.FAILED.value]),
+)
 _NOW = select(epoch_seconds())
 
 
@@ -116,8 +128,7 @@ def wanted(connection: Connection, which: Wanted) -> list[RecordingRow]:
     if which.until is not None:
         conditions.append(recordings.c.started < which.until)
     query = (
-        select(recordings)
-        .where(*conditions)
+        _ALL.where(*conditions)
         .order_by(recordings.c.started.desc(), recordings.c.session_id)
         .limit(which.most)
     )
@@ -125,7 +136,11 @@ def wanted(connection: Connection, which: Wanted) -> list[RecordingRow]:
 
 
 def forget(connection: Connection, session_id: str) -> bool:
-    """Deletes a row; whether there was one."""
+    """Deletes a row; whether there was one.
+
+    That of its archive stays where something is still to do; whoever does that deletes it.
+    """
+    connection.execute(_FORGET_ARCHIVE, {"id": session_id})
     return connection.execute(_FORGET, {"id": session_id}).rowcount == 1
 
 
@@ -177,4 +192,14 @@ def _recording(row: Any) -> RecordingRow:
         size=row.bytes,
         digest=row.digest,
         state=RecordingState(row.state),
+        archived=_archived(row),
     )
+
+
+def _archived(row: Any) -> Archived | None:
+    if row.archive_state is None:
+        return None
+    state = ArchiveState(row.archive_state)
+    # Of one that is pending it may be there, and may not.
+    image_id = None if state is ArchiveState.PENDING else row.archive_image_id
+    return Archived(state, image_id, row.archive_reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from consoled.model import SERIAL, WRITER
+from consoled.model import OBSERVER, SERIAL, WRITER
 
 
 @frozen
@@ -108,14 +108,16 @@ class Taking:
 
 @frozen
 class Watcher:
-    """A session that watches a console.
+    """A session on a console beside the one that writes.
 
     :ivar lingers: it waits for its viewer to come back.
+    :ivar role: :data:`~consoled.model.OBSERVER`, or ``ASKER`` while it waits for the console.
     """
 
     session_id: str
     holder: Holder
     lingers: bool
+    role: str = OBSERVER
 
 
 @frozen

@@ -14,7 +14,10 @@ from zope.interface import implementer
 
 from consoled.errors import ConsoleBusy, Unavailable
 from consoled.metrics.instruments import (
+    ARCHIVED,
     BEST_EFFORT,
+    DELAYED,
+    FAILED,
     MALFORMED,
     ORIGIN,
     OTHER,
@@ -62,6 +65,9 @@ class EventCounts:
             "http_refused": self._http_refused,
             "recording_failed": lambda _: self._not_recorded(STRICT),
             "recording_suffers": lambda _: self._not_recorded(BEST_EFFORT),
+            "recording_archived": lambda _: self._archive(ARCHIVED),
+            "recording_archive_failed": lambda _: self._archive(FAILED),
+            "recording_archive_delayed": lambda _: self._archive(DELAYED),
             "token_issued": lambda _: self.instruments.tokens_issued.inc(),
             "port_range_exhausted": lambda _: self.instruments.ports_exhausted.inc(),
             "hypervisor_connected": lambda event: self._hypervisor(event, 1),
@@ -131,6 +137,9 @@ class EventCounts:
     def _not_recorded(self, mode: str) -> None:
         # Each of the two is said once in a session, and only in its mode.
         self.instruments.recording_errors.labels(mode).inc()
+
+    def _archive(self, result: str) -> None:
+        self.instruments.archive_uploads.labels(result).inc()
 
     def _hypervisor(self, event: LogEvent, up: int) -> None:
         self.instruments.hypervisor_up.labels(event["hypervisor"]).set(up)

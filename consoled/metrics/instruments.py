@@ -44,6 +44,7 @@ MALFORMED, VERSION, ORIGIN, REPLICA, OVERLOAD, OTHER = (
     "other",
 )
 STRICT, BEST_EFFORT = "strict", "best_effort"
+ARCHIVED, DELAYED = "archived", "delayed"
 
 _SESSION = (1, 10, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _DIAL = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10)
@@ -122,6 +123,11 @@ class Instruments:
             "Sessions that could not be recorded, wholly or in part.",
             "mode",
         )
+        self.archive_uploads = self._counter(
+            "archive_uploads_total",
+            "Recordings on their way to the archive: archived, failed, or delayed to another try.",
+            "result",
+        )
         self.http_refused = self._counter(
             "http_refused_total",
             "HTTP connections that broke a rule or were too slow, on all listeners.",
@@ -175,6 +181,8 @@ class Instruments:
             self.handshakes_rejected.labels(reason)
         for mode in (STRICT, BEST_EFFORT):
             self.recording_errors.labels(mode)
+        for result in (ARCHIVED, FAILED, DELAYED):
+            self.archive_uploads.labels(result)
         self.build_info.labels(__version__, platform.python_version(), twisted.__version__).set(1)
 
     def collect(self) -> Iterator[Metric]:

@@ -24,6 +24,7 @@ from consoled.errors import BackendTimeout
 from consoled.interfaces import Transport
 from consoled.metrics.instruments import CANCELLED, CONNECTED, FAILED, REFUSED, TIMED_OUT
 from consoled.model import Console, Instance
+from consoled.reaching.behalf import NOBODY, Behalf
 from consoled.transports.ssh.errors import TargetRefused
 
 T = TypeVar("T")
@@ -41,10 +42,12 @@ class TimedTransport:
     durations: Histogram
     seconds: Callable[[], float]
 
-    def endpoint(self, instance: Instance, console: Console) -> IStreamClientEndpoint:
+    def endpoint(
+        self, instance: Instance, console: Console, behalf: Behalf = NOBODY
+    ) -> IStreamClientEndpoint:
         """As the other one's, and timed."""
         endpoint: IStreamClientEndpoint = TimedEndpoint(
-            self.transport.endpoint(instance, console), self.durations, self.seconds
+            self.transport.endpoint(instance, console, behalf), self.durations, self.seconds
         )
         return endpoint
 

@@ -45,7 +45,9 @@ TRANSFER_LIMIT = 60.0
 
 @implementer(IAgentEndpointFactory)
 @frozen
-class _Dialling:
+class Dialling:
+    """An agent's connections, by where a replica's url is dialled."""
+
     endpoint: Callable[[str], IStreamClientEndpoint]
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
@@ -69,7 +71,7 @@ class Borrower:
     _agent: Any = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        dialling = _Dialling(self.endpoint)
+        dialling = Dialling(self.endpoint)
         self._agent = Agent.usingEndpointFactory(self.reactor, dialling)
 
     def fetch(self, session_id: str) -> Deferred[Content | None]:

@@ -28,7 +28,7 @@ def replica_endpoints(reactor: Any, ca: Path | None) -> Callable[[str], IStreamC
         system's.
     :raises consoled.errors.ConfigError: the file cannot be used.
     """
-    trust = platformTrust() if ca is None else _trust(ca)
+    trust = platformTrust() if ca is None else authorities(ca, "[proxy] replica_ca")
 
     def endpoint(url: str) -> IStreamClientEndpoint:
         parts = urlsplit(url)
@@ -44,7 +44,13 @@ def replica_endpoints(reactor: Any, ca: Path | None) -> Callable[[str], IStreamC
     return endpoint
 
 
-def _trust(ca: Path) -> Any:
+def authorities(ca: Path, option: str) -> Any:
+    """Who vouches for https addresses: those whose certificates the file has.
+
+    :param ca: a PEM file.
+    :param option: that names it.
+    :raises consoled.errors.ConfigError: it cannot be used.
+    """
     marker = b"-----BEGIN CERTIFICATE-----"
     try:
         blocks = [marker + rest for rest in ca.read_bytes().split(marker)[1:]]
@@ -55,4 +61,4 @@ def _trust(ca: Path) -> Any:
         reason = error.strerror or str(error)
     except Exception as error:  # pyOpenSSL raises its own for each kind of damage
         reason = str(error) or type(error).__name__
-    raise ConfigError(f"[proxy] replica_ca {ca} cannot be used: {reason}")
+    raise ConfigError(f"{option} {ca} cannot be used: {reason}")

@@ -78,7 +78,7 @@ class Recorder:
         while data := connection.recv(65536):
             self._received.put(data)
 
-    def until(self, end: bytes, timeout: float = 20.0) -> bytes:
+    def until(self, end: bytes, timeout: float = 60.0) -> bytes:
         """What has come since the last call, up to that end.
 
         :raises queue.Empty: it does not come in time.

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / ".build" / "artifacts"
-PATIENCE = 30_000
+PATIENCE = 60_000
 """Milliseconds that an expectation may take on a busy machine."""
+
+LOOK = 50
+"""Milliseconds between two looks at what is drawn."""
+
+SETTLED = 200
+"""Milliseconds, many frames, after which a size that has not changed is the last one."""
 
 _SWITCHES = (
     "--no-sandbox",
@@ -79,6 +86,61 @@ class ConsolePage:
         """Waits until the terminal's screen shows it."""
         pattern = words if isinstance(words, re.Pattern) else re.compile(re.escape(words))
         expect(self.page.locator(".xterm-rows")).to_contain_text(pattern)
+
+    def expect_rows(self, last: list[str]) -> None:
+        """Waits until these are the last rows of the terminal's screen that are not empty."""
+        self.until(lambda: self._rows()[-len(last) :] == last, lambda: f"{self._rows()}")
+
+    def expect_screen(self, rows: list[str]) -> None:
+        """Waits until these are all rows of the terminal's screen that are not empty."""
+        self.until(lambda: self._rows() == rows, lambda: f"{self._rows()}")
+
+    def _rows(self) -> list[str]:
+        rows = self.page.locator(".xterm-rows > div").all_inner_texts()
+        return [text for row in rows if (text := row.replace("\xa0", " ").strip())]
+
+    def rows(self) -> int:
+        """How many rows the terminal has, when it has taken the window's size."""
+        place, counts = self.page.locator(".xterm-rows > div"), [0]
+
+        def settled() -> bool:
+            counts.append(place.count())
+            return counts[-1] == counts[-2] > 0
+
+        self.until(settled, lambda: f"{counts}", SETTLED)
+        return counts[-1]
+
+    def expect_no_wider(self) -> None:
+        """Waits until nothing reaches beyond the window's width: a page is drawn in steps."""
+        assert self.page.viewport_size is not None
+        self.page.wait_for_function(
+            "width => document.documentElement.scrollWidth <= width",
+            arg=self.page.viewport_size["width"],
+        )
+
+    def said(self, place: Locator, words: re.Pattern[str]) -> re.Match[str]:
+        """The words as they stand there, as soon as they do."""
+        found: list[re.Match[str]] = []
+
+        def look() -> bool:
+            found.extend(words.finditer(" ".join(place.all_inner_texts())))
+            return bool(found)
+
+        self.until(look, lambda: f"{place.all_inner_texts()}")
+        return found[0]
+
+    def until(
+        self, true: Callable[[], bool], told: Callable[[], str] = str, step: int = LOOK
+    ) -> None:
+        """Waits until that is true; meanwhile the browser's events are heard.
+
+        :param told: what is there instead, for the error.
+        :param step: milliseconds between two looks.
+        """
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not true():
+            assert time.monotonic() < deadline, told()
+            self.page.wait_for_timeout(step)
 
     def screenshot(self, name: str) -> Path:
         """Keeps a picture as a test artifact."""

@@ -18,9 +18,19 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 from tools.lab import image as images  # noqa: E402
+from tools.lab.daemon import Daemon  # noqa: E402
 from tools.lab.guest import Guest  # noqa: E402
 from tools.lab.image import Image  # noqa: E402
 from tools.lab.libvirtd import PrivateLibvirtd  # noqa: E402
+from tools.lab.nursery import Nursery  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Daemons are forked from a process that has loaded all that they need."""
+    with Nursery(tmp_path_factory.mktemp("nursery") / "log") as Daemon.nursery:
+        yield
+    Daemon.nursery = None
 
 
 @pytest.fixture

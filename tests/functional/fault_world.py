@@ -29,7 +29,7 @@ from tools.lab.daemon import MEMBER_KEY, STEP, Config, Daemon, inventory
 
 T = TypeVar("T")
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 """Seconds after which something does not happen any more."""
 
 PAGE = Subprotocol("consoled.v1")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from email.message import Message
 from email.parser import BytesHeaderParser
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 KEY = "MDEyMzQ1Njc4OWFiY2RlZg=="
 UPGRADE = {
     "Upgrade": "websocket",

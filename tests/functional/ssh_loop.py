@@ -24,7 +24,7 @@ from tools.lab.sshd import Sshd, SshKey
 
 T = TypeVar("T")
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 """Seconds after which whatever is waited for does not come any more."""
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from tools.lab.daemon import ADMIN_KEY, MEMBER_KEY, Answer, Daemon, Event
+from tools.lab.ports import free_range
 
 TEST = "http://libvirt.org/schemas/domain/test/1.0"
 NOVA = "http://openstack.org/xmlns/libvirt/nova/1.1"
 GOOD, BARE, LXC, TRANSIENT, OUTSIDE, CLASH, ODD = (
     f"2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b000{number}" for number in range(1, 8)
 )
-FIRST = 26200
+FIRST = free_range().start
 
 
 def domain(name: str, uuid: str, *ports: int, kind: str = "test", more: str = "") -> str:

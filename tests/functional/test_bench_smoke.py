@@ -39,6 +39,18 @@ SSH = {
         *("ssh_far", "ssh_l_far", "ssh_channels", "ssh_idle"),
     )
 }
+OPENSTACK = {
+    name: {"consoled"}
+    for name in (
+        *("keystone_issued_warm", "keystone_issued_cold"),
+        *(
+            f"{what}_{way}{rest}"
+            for what in ("upload", "question")
+            for way in ("plain", "vouched")
+            for rest in ("", "_asked")
+        ),
+    )
+}
 OF_TOKENS = {
     "issued_{}_1x4",
     "checked_{}_1x4",
@@ -72,9 +84,14 @@ def _of(*beginnings: str) -> dict[str, set[str]]:
         (["mixed"], _of("mixed_"), "reactor lag at that load, PostgreSQL, p99"),
         (["expiry"], _of("expiry_"), "check, p99 cleaned / idle, SQLite"),
         (["ports"], PORTS, "port allocated, 99% of 10,000 used, p99"),
+        (
+            ["keystone", "service_tokens"],
+            OPENSTACK,
+            "recording of 4 MiB uploaded: requests to Keystone, with a service token",
+        ),
         (["ssh"], SSH, "keystroke over a stream of the library, p99"),
     ],
-    ids=["relay", "tokens", "mixed", "expiry", "ports", "ssh"],
+    ids=["relay", "tokens", "mixed", "expiry", "ports", "openstack", "ssh"],
 )
 def test_quick_run_gives_every_figure(
     names: list[str], wanted: dict[str, set[str]], row: str, tmp_path: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -69,7 +70,7 @@ class World:
 
 
 def configured(folder: Path, nodes: list[Sshd], key: Path) -> dict[str, Any]:
-    """``[ssh_proxy]`` for these servers; a frozen one is noticed within three seconds."""
+    """``[ssh_proxy]`` for these servers; a frozen one is noticed within four seconds."""
     known = folder / "known_hosts"
     known.write_text("".join(f"{node.known_lines}\n" for node in nodes))
     return {
@@ -77,7 +78,7 @@ def configured(folder: Path, nodes: list[Sshd], key: Path) -> dict[str, Any]:
         "key_file": key,
         "known_hosts": known,
         "keepalive_interval": 1,
-        "keepalive_count": 1,
+        "keepalive_count": 2,
         "linger": 5,
     }
 
@@ -167,7 +168,7 @@ def metric(world: World, name: str) -> float:
     said = [event["message"] for event in world.daemon.events()]
     [listens] = [words for words in said if words.startswith("metrics listens on 127.0.0.1 ")]
     url = f"http://127.0.0.1:{listens.rpartition(' ')[2]}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as page:
+    with urllib.request.urlopen(url, timeout=60) as page:
         lines = page.read().decode().splitlines()
     return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
 
@@ -204,7 +205,7 @@ def test_left_while_dialling(world: World) -> None:
     until(world.daemon, "the console is free", lambda: not world.open_sessions())
     world.full.drain()
     with world.full.accept() as late:
-        late.settimeout(20)
+        late.settimeout(60)
         assert late.recv(1) == b""
     assert world.full.queue_is_empty()
 
@@ -284,7 +285,7 @@ def asks(found: Visit, command: bytes, answer: bytes) -> None:
     found.client.send(command)
     seen = b""
     while answer not in seen:
-        piece = found.client.recv(20)
+        piece = found.client.recv(60)
         seen += piece if isinstance(piece, bytes) else b""
 
 
@@ -329,7 +330,10 @@ def test_a_port_that_faces_no_network(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     key = make_key(tmp_path, "proxy_key")
     (tmp_path / "over").mkdir()
-    with namespace("cdlab8", "198.18.88.1", "198.18.88.2") as inside, ExitStack() as stack:
+    with (
+        namespace(f"cd{os.getpid()}", "198.18.88.1", "198.18.88.2") as inside,
+        ExitStack() as stack,
+    ):
         log = tmp_path / "echo.log"
         server = KeptProcess([*inside, sys.executable, "-c", ECHO.format(port=port)], log)
         stack.callback(server.stop)

@@ -18,7 +18,7 @@ from databases import ALL, REPLICATED, SERVERS, new_database
 from sqlalchemy import Engine, create_engine, delete, func, insert, inspect, text
 from sqlalchemy import select as query
 
-from consoled.db import schema, tables
+from consoled.db import kept_tokens, schema, tables
 from consoled.db.engine import make_engine
 from tools.lab.errors import LabError
 
@@ -60,6 +60,25 @@ def test_names_are_the_metadata_s(
     tables.metadata.create_all(made)
     assert _keys(engine) == _keys(made)
     made.dispose()
+
+
+@pytest.mark.parametrize("engine", ALL, indirect=True)
+def test_kept_tokens(engine: Engine) -> None:
+    """Each database keeps one for an operation, whose name may be as long as the column, and
+    ends those whose time is over by its own clock."""
+    schema.upgrade(engine)
+    with engine.begin() as connection:
+        for name, seconds in (("x" * 255, 60), ("Archive:1", 60), ("archive:1", 60), ("old", -1)):
+            kept_tokens.keep(connection, name, "é" * 4000, seconds)
+        kept_tokens.keep(connection, "archive:1", "again", 60)
+        assert kept_tokens.find(connection, "archive:1") == "again"
+        assert kept_tokens.find(connection, "x" * 255) == "é" * 4000
+        assert kept_tokens.find(connection, "old") is None
+        assert [kept_tokens.delete_expired(connection, 10) for _ in range(2)] == [1, 0]
+        kept_tokens.forget_all(connection, "archive:")
+        kept_tokens.forget(connection, "x" * 255)
+        assert kept_tokens.find(connection, "archive:1") is None
+        assert kept_tokens.find(connection, "x" * 255) is None
 
 
 def _kind(engine: Engine) -> str:
@@ -189,7 +208,7 @@ def test_a_server_does_not_outlive_its_parent(name: str, short_folder: Path) -> 
         assert parent.stdout is not None
         ended = os.pidfd_open(int(parent.stdout.readline()))
         parent.send_signal(signal.SIGKILL)
-    assert select.select([ended], [], [], 30)[0], "the server outlived its parent"
+    assert select.select([ended], [], [], 60)[0], "the server outlived its parent"
     os.close(ended)
 
 

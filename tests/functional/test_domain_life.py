@@ -16,6 +16,7 @@ from typing import Any
 import libvirt
 import pytest
 from chromium import ConsolePage, chromium, console_page
+from fault_world import until
 from test_monitoring import figures
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -212,7 +213,7 @@ def test_from_definition_to_undefinition(daemon: Daemon, new_guest: Callable[...
         assert close_of(late)[0] == 4413
     guest.undefine()
     told(daemon, "instance_gone", guest)
-    assert row(daemon, guest) is None
+    until(daemon, "its row is gone", lambda: row(daemon, guest) is None)
     with connect(url, compression=None) as late:
         assert close_of(late)[0] == 4401
     daemon.wait_for_event("port_released", instance_uuid=guest.uuid)
@@ -331,7 +332,7 @@ def test_an_undefined_guest_that_runs(daemon: Daemon, new_guest: Callable[..., G
         guest.destroy()
         assert close_of(client)[0] == 4413
         told(daemon, "instance_gone", guest)
-        assert row(daemon, guest) is None
+        until(daemon, "its row is gone", lambda: row(daemon, guest) is None)
 
 
 def test_libvirtd_killed(
@@ -345,7 +346,8 @@ def test_libvirtd_killed(
         with session(daemon, guest) as client:
             hypervisor.kill()
             daemon.wait_for_event("hypervisor_lost", since=since)
-            assert ("hypervisor_up", "libvirt") not in figures(daemon)
+            up = ("hypervisor_up", "libvirt")
+            until(daemon, "the gauge says so", lambda: up not in figures(daemon))
             answers(client)
             with pytest.raises(LabError, match="503"):
                 daemon.console_url(guest.uuid)
@@ -354,7 +356,7 @@ def test_libvirtd_killed(
             daemon.wait_for_event("hypervisor_connected", since=since, timeout=PATIENCE)
             told(daemon, "instance_changed", other, "running -> stopped")
             answers(client)
-            assert figures(daemon)["hypervisor_up", "libvirt"] == 1
+            until(daemon, "the gauge says so", lambda: figures(daemon).get(up) == 1)
             names = [event["event"] for event in daemon.events()[since:]]
             assert [names.count(f"hypervisor_{what}") for what in ("lost", "connected")] == [1, 1]
             assert daemon.console_url(guest.uuid, 1)

@@ -17,10 +17,11 @@ from tools.lab.daemon import MEMBER_KEY, Daemon
 from tools.lab.guest import Guest
 from tools.lab.image import Image
 from tools.lab.libvirtd import PrivateLibvirtd
+from tools.lab.ports import free_range
 
 ROOT = Path(__file__).parents[2]
 FLAGS = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
-PORTS = range(23100, 23200)
+PORTS = free_range()
 TRIES = 24
 """How often a shell is asked: a guest takes some seconds to boot."""
 

@@ -61,7 +61,7 @@ def running(request: pytest.FixtureRequest, url: str) -> PrivateServer:
 
 def page(daemon: Daemon) -> int:
     """The status of the page, which needs no database."""
-    with urllib.request.urlopen(daemon.base_url, timeout=20) as answer:
+    with urllib.request.urlopen(daemon.base_url, timeout=60) as answer:
         return int(answer.status)
 
 
@@ -250,7 +250,7 @@ class Kept:
 
     def join(self) -> None:
         """Returns when its connection is gone."""
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
 
@@ -309,7 +309,7 @@ def test_d3_killed_after_commit_was_sent(tmp_path: Path, url: str, running: Priv
         with visit_when_free(daemon, fresh, (1013, 4409)) as other:
             assert other.open
         for guest in (one, two):
-            guest.accepted.get(timeout=20)
+            guest.accepted.get(timeout=60)
             assert guest.accepted.empty()
 
 
@@ -354,10 +354,10 @@ def test_d6_a_wall_clock_that_steps_an_hour(tmp_path: Path) -> None:
             # Two pings after the step: timers neither stopped nor all ran at once.
             while not session.pings.empty():
                 session.pings.get()
-            session.pings.get(timeout=20)
-            session.pings.get(timeout=20)
+            session.pings.get(timeout=60)
+            session.pings.get(timeout=60)
             session.send(b"x")
-            assert session.recv(20) == b"x"
+            assert session.recv(60) == b"x"
             with visit(address(daemon, good)) as other:
                 other.says(b"not early")
             later = new_token(daemon, "web-1", 1)

@@ -47,7 +47,7 @@ def test_d5_a_full_disk(tmp_path: Path, mode: str) -> None:
         if mode == "strict":
             assert session.ends()[:2] == (1011, reason)
         else:
-            while "text" not in (notice := json.loads(session.client.recv(20))):
+            while "text" not in (notice := json.loads(session.client.recv(60))):
                 pass
             assert (notice["type"], notice["text"]) == ("notice", reason)
             session.says(b"goes on")

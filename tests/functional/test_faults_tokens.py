@@ -138,7 +138,7 @@ def test_t2_one_token_fifty_times(tmp_path: Path, url: str) -> None:
             codes = list(pool.map(use, range(50)))
         assert codes.count(None) == 1
         assert set(codes) == {None, 4409}
-        guest.accepted.get(timeout=20)
+        guest.accepted.get(timeout=60)
         assert guest.accepted.empty()
 
 
@@ -370,7 +370,7 @@ def test_t6_a_dump_of_the_database(
 def fetched(request: urllib.request.Request) -> tuple[bytes, dict[str, str]]:
     """The body and headers of an answer, whatever its status."""
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read(), dict(answer.headers)
     except urllib.error.HTTPError as error:
         return error.read(), dict(error.headers)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from chromium import ConsolePage, chromium, console_page
+from playwright.sync_api import expect
 
 from tools.lab.daemon import MEMBER_KEY, STRANGER_KEY, Daemon
 from tools.lab.guest import Guest
@@ -69,7 +70,7 @@ def test_uname_in_the_browser(daemon: Daemon, guest: Guest, page: ConsolePage) -
     page.expect_text(re.compile(r"Linux guest-1 .* x86_64"))
     page.expect_text("QEMU Virtual CPU")
     page.expect_state("Connected")
-    assert page.page.title() == "guest-1 — console 0"
+    expect(page.page).to_have_title("guest-1 — console 0")
     page.screenshot("console")
     _token_left_no_trace(url, daemon, page)
 

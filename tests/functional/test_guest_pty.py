@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from fault_world import until
 from test_domain_life import Hypervisor, hypervisor
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -139,6 +140,11 @@ def consoles(daemon: Daemon, guest: Guest) -> list[dict[str, Any]]:
     return listed
 
 
+def states(daemon: Daemon, guest: Guest) -> list[str]:
+    """How the guest's consoles are."""
+    return [one["state"] for one in consoles(daemon, guest)]
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     found = Path(f"/proc/{pid}/task").glob("*/children")
@@ -172,13 +178,13 @@ def test_two_at_once(daemon: Daemon, guest: Guest) -> None:
     ):
         assert first.run("tty") == "/dev/ttyS0"
         assert second.run("tty") == "/dev/ttyS1"
-        assert [one["state"] for one in consoles(daemon, guest)] == ["in_use", "in_use"]
+        assert states(daemon, guest) == ["in_use", "in_use"]
         assert len(pumps(daemon)) == 3
     seen = len(daemon.events())
     with Viewer.at(daemon.ws_url(guest.uuid, 0)) as first:
         first.socket.close()
     daemon.wait_for_event("line_closed", since=seen, index=0)
-    assert [one["state"] for one in consoles(daemon, guest)] == ["free", "free"]
+    until(daemon, "both are free", lambda: states(daemon, guest) == ["free", "free"])
 
 
 def test_every_byte(daemon: Daemon, guest: Guest) -> None:
@@ -209,9 +215,8 @@ def test_a_session_is_resumed_and_recorded(daemon: Daemon, guest: Guest) -> None
         seen = len(daemon.events())
         second.socket.close()
     daemon.wait_for_event("line_closed", since=seen)
-    session = first.hello["session"]
-    answer = daemon.request("GET", f"/v1/recordings/{session}")
-    assert answer.status == 200, answer.body
+    path = f"/v1/recordings/{first.hello['session']}"
+    until(daemon, "the recording", lambda: daemon.request("GET", path).status == 200)
 
 
 def test_break(daemon: Daemon, guest: Guest) -> None:
@@ -254,7 +259,7 @@ def test_an_operator_with_virsh(hypervisor: Hypervisor, daemon: Daemon, guest: G
     """Who meets one reads so, and an administrator may take the console with force."""
     url = daemon.ws_url(guest.uuid, 0, ADMIN_KEY)
     with virsh_console(hypervisor, guest) as operator:
-        assert [one["state"] for one in consoles(daemon, guest)] == ["held_elsewhere", "free"]
+        until(daemon, "it is seen", lambda: states(daemon, guest) == ["held_elsewhere", "free"])
         with connect(url, compression=None, subprotocols=[PAGE]) as socket:
             viewer = Viewer(socket)
             code, reason = viewer.closed()

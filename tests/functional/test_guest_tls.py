@@ -29,13 +29,14 @@ from tools.lab.daemon import ADMIN_KEY, MEMBER_KEY, Daemon, static_daemon
 from tools.lab.guest import Guest
 from tools.lab.image import Image
 from tools.lab.libvirtd import PrivateLibvirtd
+from tools.lab.ports import free_range
 
 ROOT = Path(__file__).parents[2]
-PORTS = range(23200, 23300)
+PORTS = free_range()
 UUID = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001"
 TRIES = 24
 """How often a shell is asked: a guest takes some seconds to boot."""
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 QEMU_CONF = """\
 chardev_tls_x509_cert_dir = "{folder}"

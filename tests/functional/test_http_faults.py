@@ -24,7 +24,7 @@ BALANCER = "127.0.0.2"
 """Whose X-Forwarded headers are believed here; everybody else comes from 127.0.0.1."""
 
 HTML = "<img src=x onerror=alert(1)>\"'&ü"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class World:

@@ -39,7 +39,7 @@ class World(NamedTuple):
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection to the API."""
-        return http.client.HTTPConnection("127.0.0.1", self.daemon.api_port, timeout=30)
+        return http.client.HTTPConnection("127.0.0.1", self.daemon.api_port, timeout=60)
 
     def ask(
         self,
@@ -232,7 +232,7 @@ def test_slow_reader_stops_the_instance(world: World) -> None:
         sock.sendall(
             f"GET {path} HTTP/1.1\r\nHost: a\r\nX-Auth-Token: {MEMBER_KEY}\r\n\r\n".encode()
         )
-        assert world.service.stalled.wait(20)
+        assert world.service.stalled.wait(60)
         assert world.memory - before < ROOM
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)
         answer = http.client.HTTPResponse(sock)
@@ -361,5 +361,5 @@ def test_client_that_goes_takes_its_request_along(world: World) -> None:
     with socket.create_connection(("127.0.0.1", world.daemon.api_port)) as sock:
         head = f"GET {world.path('hang')} HTTP/1.1\r\nHost: a\r\nX-Auth-Token: {ADMIN_KEY}\r\n\r\n"
         sock.sendall(head.encode())
-        assert world.service.waiting.wait(10)
-    assert world.service.gone.wait(10)
+        assert world.service.waiting.wait(60)
+    assert world.service.gone.wait(60)

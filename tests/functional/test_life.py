@@ -13,12 +13,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from backends import backend, echo, silent
+from backends import backend, echo
 from fault_world import until
-from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tools.lab.daemon import Daemon, inventory, static_daemon
+from tools.lab.daemon import STEP, Daemon, inventory, static_daemon
 
 WEB_1 = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001"
 
@@ -43,7 +42,7 @@ def says_hello(url: str) -> bool:
     """Whether the console of that URL echoes."""
     with connect(socket_address(url), compression=None) as client:
         client.send(b"hello")
-        return client.recv(20) == b"hello"
+        return client.recv(60) == b"hello"
 
 
 def test_killed_and_started_again(tmp_path: Path) -> None:
@@ -83,19 +82,20 @@ def test_in_the_background(tmp_path: Path) -> None:
         argv = [word for word in daemon.argv if word not in ("-n", "--pidfile=")]
         subprocess.run(argv, check=True, cwd=tmp_path, timeout=60)
         pid = int((tmp_path / "state" / "consoled.pid").read_text())
+        ended = os.pidfd_open(pid)
         try:
             assert says_hello(daemon.console_url(WEB_1))
-            log = (tmp_path / "state" / "consoled.log").read_text()
-            assert '"event": "started"' in log
+            log = tmp_path / "state" / "consoled.log"
+            while '"event": "started"' not in log.read_text():
+                assert not select.select([ended], [], [], STEP)[0], "the daemon has ended"
         finally:
-            ended = os.pidfd_open(pid)
             os.kill(pid, signal.SIGTERM)
             _wait_readable(ended)
         assert not (tmp_path / "state" / "consoled.pid").exists()
 
 
 def _wait_readable(descriptor: int) -> None:
-    assert select.select([descriptor], [], [], 30)[0], "the daemon did not end"
+    assert select.select([descriptor], [], [], 60)[0], "the daemon did not end"
     os.close(descriptor)
 
 
@@ -172,7 +172,7 @@ def test_ipv6_only(tmp_path: Path) -> None:
             address = socket_address(daemon.console_url(WEB_1))
             with connect(address, sock=sock, compression=None) as client:
                 client.send(b"six")
-                assert client.recv(20) == b"six"
+                assert client.recv(60) == b"six"
 
 
 def test_dual_stack(tmp_path: Path) -> None:
@@ -195,10 +195,10 @@ def test_own_web_folder(tmp_path: Path) -> None:
     (web / "serial.html").write_text("<title>ours</title>")
     with static_daemon(tmp_path, [instance(1)], {"serial_console": {"web": web}}) as daemon:
         address = f"http://127.0.0.1:{daemon.port}"
-        with urllib.request.urlopen(f"{address}/serial.html", timeout=10) as answer:
+        with urllib.request.urlopen(f"{address}/serial.html", timeout=60) as answer:
             assert answer.read() == b"<title>ours</title>"
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(f"{address}/assets/app.js", timeout=10)
+            urllib.request.urlopen(f"{address}/assets/app.js", timeout=60)
         assert caught.value.code == 404
 
 
@@ -206,7 +206,7 @@ def test_vanished_viewer_frees_the_console(tmp_path: Path) -> None:
     """A viewer that answers no ping is gone in time, and the next one is served."""
     config = {"proxy": {"ping_interval": 1, "ping_timeout": 1}}
     with (
-        backend(silent) as console,
+        backend(echo) as console,
         static_daemon(tmp_path, [instance(console.port)], config) as daemon,
         socket.create_connection(("127.0.0.1", daemon.port)) as vanished,
     ):
@@ -217,15 +217,10 @@ def test_vanished_viewer_frees_the_console(tmp_path: Path) -> None:
             "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n".encode()
         )
         daemon.wait_for_event("session_opened")
-        with connect(socket_address(daemon.console_url(WEB_1)), compression=None) as second:
-            with pytest.raises(ConnectionClosed) as caught:
-                second.recv(20)
-            assert caught.value.rcvd is not None
-            assert caught.value.rcvd.code == 4409
         daemon.wait_for_event("session_lingers")
-        with connect(socket_address(daemon.console_url(WEB_1)), compression=None) as third:
-            third.send(b"x")
-            assert console.accepted.get(timeout=20)
+        with connect(socket_address(daemon.console_url(WEB_1)), compression=None) as second:
+            second.send(b"x")
+            assert second.recv(60) == b"x"
 
 
 def test_state_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +17,7 @@ from websockets.typing import Subprotocol
 
 from tools.lab.daemon import ADMIN_KEY, Daemon, static_daemon
 from tools.lab.ports import free_ports
+from tools.lab.secret_key import secret_key
 from tools.lab.sshd import Sshd, SshKey, make_key
 
 WEB = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001"
@@ -60,7 +59,7 @@ class World:
         ) as page:
             try:
                 page.send(b"ping\n")
-                found = page.recv(timeout=20)
+                found = page.recv(timeout=60)
             except ConnectionClosed:
                 return False
             return found == b"ping\n"
@@ -90,9 +89,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (folder / "keys").mkdir(mode=0o700)
     key = make_key(folder / "keys", "inner")
     locked = make_key(folder, "edge", passphrase=PASSPHRASE)
-    box = folder / "secret.key"
-    box.touch(mode=0o600)
-    box.write_text(base64.b64encode(secrets.token_bytes(32)).decode())
+    box = secret_key(folder)
     with ExitStack() as stack:
         console = stack.enter_context(backend(echo))
         port = free_ports(1)[0]
@@ -185,6 +182,6 @@ def test_another_daemon_of_the_cell(world: World, tmp_path: Path) -> None:
         count = len(world.daemon.request("GET", "/v1/node-groups").body["node_groups"])
         second.wait_for_event("node_groups_read", message=f"read {count} node groups")
         with connect(second.ws_url(OTHER, 0, ADMIN_KEY)) as page, pytest.raises(ConnectionClosed):
-            page.recv(timeout=20)
+            page.recv(timeout=60)
         assert second.wait_for_event("no_proxy_route")["instance_uuid"] == OTHER
         world.daemon.request("DELETE", f"/v1/node-groups/{group}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import secrets
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -26,6 +24,7 @@ from consoled.db.tables import metadata
 from consoled.errors import Conflict
 from consoled.reaching.values import NodeGroup, Traits
 from tools.lab.daemon import MEMBER_KEY, Daemon, static_daemon
+from tools.lab.secret_key import secret_key
 
 WEB = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001"
 GATEWAY = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0002"
@@ -115,8 +114,6 @@ def world(
     (folder / "keys").mkdir(mode=0o700)
     make_key(folder / "keys" / "gateways")
     make_key(folder / "given", PASSPHRASE)
-    (folder / "secret.key").touch(mode=0o600)
-    (folder / "secret.key").write_text(base64.b64encode(secrets.token_bytes(32)).decode())
     (folder / "passphrase").write_text(PASSPHRASE + "\n")
     public = (folder / "keys" / "gateways.pub").read_text()
     (folder / "known").write_text(f"# gateways\n10.0.0.5 {public}")
@@ -124,7 +121,7 @@ def world(
         "database": {"connection": url.replace("$", "$$")},
         "ssh_proxy": {
             "keys_dir": folder / "keys",
-            "secret_key_file": folder / "secret.key",
+            "secret_key_file": secret_key(folder),
             "allowed_networks": "10.0.0.0/24, 2001:db8::/64",
         },
     }

@@ -43,11 +43,11 @@ class Installed:
         }
         with Daemon(place, config, twistd=twistd) as daemon:
             page = f"http://127.0.0.1:{daemon.port}/serial.html"
-            with urllib.request.urlopen(page, timeout=10) as answer:
+            with urllib.request.urlopen(page, timeout=60) as answer:
                 assert answer.status == 200
                 assert b"assets/app.js" in answer.read()
             script = f"http://127.0.0.1:{daemon.port}/assets/app.js"
-            with urllib.request.urlopen(script, timeout=10) as answer:
+            with urllib.request.urlopen(script, timeout=60) as answer:
                 assert len(answer.read()) > 100_000
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
 SIZE = 64 * 1024
+RATE = 4000
+"""Bytes a second: a paste of that size takes so long that it can be cancelled at leisure."""
+
 CONNECTED = re.compile("^Connected")
 PROGRESS = re.compile(r"^Pasting: (\d+\.\d) of 64\.0 KiB \((\d+) %\)$")
 CANCELLED = re.compile(r"Paste cancelled: (\d+\.\d) of (?:64|256)\.0 KiB were sent\.")
@@ -94,8 +97,9 @@ def guest_of(daemon: Daemon, guest: Handler) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with the default rate; each test brings an instance of its own."""
-    with static_daemon(tmp_path_factory.mktemp("consoled"), []) as running:
+    """A daemon of a low rate; each test brings an instance of its own."""
+    config = {"proxy": {"paste_rate": RATE}}
+    with static_daemon(tmp_path_factory.mktemp("consoled"), [], config) as running:
         yield running
 
 
@@ -115,7 +119,7 @@ def typed() -> Recorder:
 
 @pytest.fixture
 def world(daemon: Daemon, typed: Recorder) -> Iterator[World]:
-    """A world whose guest reads everything, at the default rate."""
+    """A world whose guest reads everything, at that rate."""
     with guest_of(daemon, typed) as running:
         yield running
 
@@ -140,21 +144,22 @@ def cancel(page: ConsolePage) -> Locator:
 def test_progress(world: World, typed: Recorder, page: ConsolePage) -> None:
     """The bar shows how far it is until all is there, and what is typed meanwhile comes after."""
     world.open(page)
-    paste(page, lines() + "the end")
+    text = lines(5 * RATE) + "the end"
+    paste(page, text)
     expect(bar(page)).to_have_text(re.compile("^Pasting: "))
     gauge = page.page.get_by_role("progressbar", name="Paste")
     expect(gauge).to_be_visible()
     spoken = page.page.locator("#paste-spoken")
     expect(spoken).to_have_attribute("aria-live", "polite")
-    expect(spoken).to_have_text(re.compile(r"\(5\d %\)$"))
+    expect(spoken).to_have_text(re.compile(r"\([2-9]\d %\)$"))
     page.screenshot("paste")
     page.page.set_viewport_size({"width": 360, "height": 740})
     expect(cancel(page)).to_be_in_viewport()
-    assert page.page.evaluate("() => document.documentElement.scrollWidth") == 360
+    page.expect_no_wider()
     page.page.keyboard.press("Escape")
     page.page.keyboard.type("!")
     got = typed.until(b"!")
-    assert got == (lines() + "the end").replace("\n", "\r").encode() + b"\x1b!"
+    assert got == text.replace("\n", "\r").encode() + b"\x1b!"
     expect(gauge).to_be_hidden()
     expect(page.page.locator("#notices .notice")).to_have_count(0)
     expect(page.page.locator(".xterm-helper-textarea")).to_be_focused()
@@ -165,31 +170,27 @@ def test_cancel(world: World, typed: Recorder, page: ConsolePage) -> None:
     world.open(page)
     paste(page, lines())
     expect(bar(page)).to_have_text(PROGRESS)
-    expect(bar(page)).to_have_text(re.compile(r"\([23]\d %\)$"))
     cancel(page).click()
-    notice = page.page.locator("#notices .notice")
-    expect(notice).to_contain_text(CANCELLED)
+    said = page.said(page.page.locator("#notices .notice"), CANCELLED)
     page.screenshot("paste-cancelled")
     expect(bar(page)).to_be_hidden()
     expect(page.page.locator(".xterm-helper-textarea")).to_be_focused()
     page.page.keyboard.type("!")
     got = typed.until(b"!")[:-1]
     assert lines().replace("\n", "\r").startswith(got.decode())
-    said = CANCELLED.search(notice.inner_text())
-    assert said
     # A character that was cut is finished afterwards.
     assert abs(len(got) / 1024 - float(said[1])) < 0.06
-    assert 0.2 * SIZE < len(got) < 0.6 * SIZE
+    assert 0 < len(got) < SIZE
 
 
 def test_interrupt(world: World, typed: Recorder, page: ConsolePage) -> None:
     """Ctrl-C cancels the rest and is not behind it."""
     world.open(page)
     paste(page, lines())
-    expect(bar(page)).to_have_text(re.compile(r"\(\d\d %\)$"))
+    expect(bar(page)).to_have_text(PROGRESS)
     page.press("Control+c")
     got = typed.until(b"\x03")
-    assert 0 < len(got) < 0.6 * SIZE
+    assert 0 < len(got) < SIZE
     expect(page.page.locator("#notices .notice")).to_contain_text(CANCELLED)
     page.page.keyboard.type("!")
     assert typed.until(b"!") == b"!"
@@ -222,11 +223,8 @@ def test_a_guest_that_reads_nothing(tmp_path: Path, page: ConsolePage) -> None:
         text = lines(4 * SIZE)
         paste(page, text)
         cancel(page).click()
-        notice = page.page.locator("#notices .notice")
-        expect(notice).to_contain_text(CANCELLED)
+        said = page.said(page.page.locator("#notices .notice"), CANCELLED)
         page.screenshot("paste-stalled")
-        said = CANCELLED.search(notice.inner_text())
-        assert said
         # What the kernels on the way have taken is out of reach.
         assert 0 < float(said[1]) < 200
         guest.reads.set()

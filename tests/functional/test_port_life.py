@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -28,6 +27,7 @@ from tools.lab.daemon import Daemon
 from tools.lab.guest import Guest
 from tools.lab.image import Image
 from tools.lab.libvirtd import PrivateLibvirtd
+from tools.lab.ports import free_range
 
 ADDRESS = "127.0.0.1"
 
@@ -45,11 +45,8 @@ def outcome(deferred: Deferred[Any]) -> Any:
 @pytest.fixture
 def ports() -> PortRange:
     """Six ports in a row that nobody listens on."""
-    while True:
-        # Below those that Linux takes for outgoing connections.
-        start = random.randrange(20000, 32000)
-        if all(bind_test(port) for port in range(start, start + 6)):
-            return PortRange(((start, start + 6),))
+    start = free_range().start
+    return PortRange(((start, start + 6),))
 
 
 class Host:

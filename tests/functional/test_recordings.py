@@ -16,11 +16,12 @@ from fault_world import until
 from sqlalchemy import Engine, select
 from websockets.sync.client import connect
 
+from consoled.db import archives, replays, schema, tables
 from consoled.db import recordings as rows
-from consoled.db import replays, schema, tables
 from consoled.db.engine import make_engine
 from consoled.db.recordings import Wanted
 from consoled.model import Caller
+from consoled.recording.archive_values import Archived, ArchiveState
 from consoled.recording.chain import Outcome, verify
 from consoled.recording.folder import RecordingFolder
 from consoled.recording.reading import original_bytes
@@ -144,6 +145,42 @@ def test_rows(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("engine", ALL, indirect=True)
+def test_rows_of_archives(engine: Engine) -> None:
+    """What is due, and what becomes of it, is the same on each database."""
+    session_ids = [SESSION.format(number) for number in range(1, 5)]
+    first, second, third, fourth = session_ids
+    with engine.begin() as connection:
+        for number, name in enumerate(session_ids, 1):
+            rows.begin(connection, facts(number))
+            archives.add(connection, name, "here", ArchiveState.PENDING)
+        archives.add(connection, SESSION.format(5), "there", ArchiveState.PENDING)
+        archives.add(connection, SESSION.format(6), "here", ArchiveState.FAILED, "é" * 2000)
+        assert archives.due(connection, "here") == []
+        for number in (1, 2, 3):
+            rows.end(connection, facts(number), Ending(5, "d" * 64, True))
+        archives.plan_image(connection, second, "image")
+        archives.begin_upload(connection, second, "image")
+        archives.note(connection, second, "Glance is away.")
+        rows.forget(connection, third)
+    with engine.begin() as connection:
+        due = {row.session_id: row for row in archives.due(connection, "here")}
+        assert due.keys() == {first, second, third}
+        assert (due[second].image_id, due[second].reason) == ("image", "Glance is away.")
+        assert due[second].state is ArchiveState.UPLOADING
+        assert due[first].recording == rows.find(connection, first)
+        assert due[third].recording is None
+        for name in (first, third):
+            archives.end(connection, name, ArchiveState.DONE, "image")
+        assert [row.session_id for row in archives.due(connection, "here")] == [second]
+        [done] = rows.among(connection, [first, third])
+        assert done.archived == Archived(ArchiveState.DONE, "image")
+        assert rows.forget(connection, first)
+        archives.forget(connection, second)
+        left = set(connection.scalars(select(tables.recording_archives.c.session_id)))
+        assert left == {fourth, SESSION.format(5), SESSION.format(6)}
+
+
+@pytest.mark.parametrize("engine", ALL, indirect=True)
 def test_rows_of_replay_tokens(engine: Engine) -> None:
     """Add, find, spend, forget do the same on each database, by the database's own clock."""
     max_ = Caller("max", "demo")
@@ -255,7 +292,7 @@ def test_a_session_is_recorded(tmp_path: Path) -> None:
         with static_daemon(tmp_path, [instance], config) as daemon:
             with connect(daemon.ws_url(WEB, 0), compression=None) as client:
                 client.send(b"hello guest\r")
-                assert client.recv(30) == b"hello guest\r"
+                assert client.recv(60) == b"hello guest\r"
             daemon.wait_for_event("recording_ended")
             (row,) = daemon.request("GET", "/v1/recordings", key=MEMBER_KEY).body["recordings"]
             folder = RecordingFolder(tmp_path / "state/recordings")
@@ -264,7 +301,7 @@ def test_a_session_is_recorded(tmp_path: Path) -> None:
             assert original_bytes(lines) == b"hello guest\r"
             with connect(daemon.ws_url(WEB, 0), compression=None) as client:
                 client.send(b"cut off")
-                assert client.recv(30) == b"cut off"
+                assert client.recv(60) == b"cut off"
                 opened = daemon.wait_for_event("session_opened")["session_id"]
                 place = folder.place(str(opened))
                 until(

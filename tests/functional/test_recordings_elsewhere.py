@@ -30,7 +30,7 @@ class Cell:
         before = {row["id"] for row in self._listed()}
         with connect(address(self.first, new_token(self.first, "vm")), compression=None) as client:
             client.send(b"hello\r\n")
-            assert client.recv(20) == b"hello\r\n"
+            assert client.recv(60) == b"hello\r\n"
         until(self.first, "it is over", lambda: self._over(before) is not None)
         found = self._over(before)
         assert found is not None
@@ -110,7 +110,7 @@ def test_delete(cell: Cell) -> None:
     assert cell.first.request("GET", f"/v1/recordings/{recording}").status == 404
     with connect(address(cell.first, new_token(cell.first, "vm")), compression=None) as client:
         client.send(b"hello")
-        assert client.recv(20) == b"hello"
+        assert client.recv(60) == b"hello"
         path = f"/v1/servers/{uuid_of('vm')}/sessions"
         cell.first.wait_for_event("session_opened")
         rows = cell.second.request("GET", "/v1/sessions").body["sessions"]

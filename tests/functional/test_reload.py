@@ -24,7 +24,7 @@ from websockets.typing import Subprotocol
 from tools.lab.certificates import Pair, make_pair
 from tools.lab.daemon import Daemon, inventory, static_daemon
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 LAST = "the proxy's certificate"
 """What is read again last."""
 

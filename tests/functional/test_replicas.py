@@ -26,7 +26,7 @@ from tools.lab.daemon import ADMIN_KEY, MEMBER_KEY, Daemon, static_daemon
 from tools.lab.haproxy import HAProxy
 
 WEB_1 = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001"
-PATIENCE = 30.0
+PATIENCE = 60.0
 PAGE = Subprotocol("consoled.v1")
 
 

@@ -7,16 +7,19 @@ import select
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import libvirt
 import pytest
 
+from tools.lab.environments import made_once
 from tools.lab.errors import LabError
 from tools.lab.guest import Guest
 from tools.lab.image import Image, file_system
 from tools.lab.kept import KeptProcess
 from tools.lab.libvirtd import PrivateLibvirtd
+from tools.lab.port_file import wait_for_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,7 +121,7 @@ def test_killed_parent_leaves_no_process(short_folder: Path, guest_image: Image)
         wait_for_end(handle)
 
 
-def wait_for_end(handle: int, timeout: float = 30.0) -> None:
+def wait_for_end(handle: int, timeout: float = 60.0) -> None:
     """Returns when the process behind a pidfd has ended."""
     with os.fdopen(handle, "rb", buffering=0) as held:
         assert select.select([held], [], [], timeout)[0], "a process outlived its parent"
@@ -160,3 +163,38 @@ def test_daemon_that_cannot_start(short_folder: Path) -> None:
 def test_image_is_the_same_each_time() -> None:
     """The first file system is a function of its inputs alone."""
     assert file_system(b"program") == file_system(b"program")
+
+
+def test_a_server_that_ends_at_once(tmp_path: Path) -> None:
+    """Whoever waits for its port gets the end of its log, and waits no longer."""
+    process = KeptProcess(["sh", "-c", "echo out of luck; exit 3"], tmp_path / "log")
+    with pytest.raises(LabError, match=r"(?s)memcached did not start.*out of luck"):
+        wait_for_port(tmp_path / "port", process, "memcached")
+
+
+def test_made_once(tmp_path: Path) -> None:
+    """Two who ask at the same time get the same folder, and one of them makes it."""
+    makers = []
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        makers.append(folder)
+
+    with ThreadPoolExecutor(2) as threads:
+        found = {*threads.map(lambda _: made_once(tmp_path / "kept", make), range(2))}
+    assert found == {tmp_path / "kept"}
+    assert len(makers) == 1
+
+
+def test_made_again_after_a_failure(tmp_path: Path) -> None:
+    """What could not be made is made anew by the next who asks, from nothing."""
+
+    def fail(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "half").touch()
+        raise LabError("the network is away")
+
+    with pytest.raises(LabError):
+        made_once(tmp_path / "kept", fail)
+    made_once(tmp_path / "kept", Path.mkdir)
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["ready"]

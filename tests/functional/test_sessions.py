@@ -18,10 +18,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from tools.lab.daemon import MEMBER_KEY, STRANGER_KEY, Daemon, static_daemon
+from tools.lab.daemon import ADMIN_KEY, MEMBER_KEY, STRANGER_KEY, Daemon, static_daemon
 
 WEB_1 = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @contextmanager
@@ -88,6 +88,7 @@ def test_list_and_end(tmp_path: Path) -> None:
         assert second.request("DELETE", path, key=MEMBER_KEY).status == 202
         assert close_of(client) == (4410, "You were disconnected by max.")
         first.wait_for_event("session_ended", session_id=session["id"], close_code=4410)
+        first.wait_for_event("line_closed", instance_uuid=WEB_1)
         with console(second, 0) as next_client:
             echoes(next_client)
 
@@ -146,6 +147,28 @@ def test_ending_all_of_an_instance(tmp_path: Path) -> None:
         assert answer.status == 202
         assert len(answer.body["sessions"]) == 2
         assert close_of(one)[0] == close_of(two)[0] == 4410
+
+
+def test_who_asks_is_a_session(tmp_path: Path) -> None:
+    """Who waits for the console is in the list of either daemon, and ends with all the others."""
+    with two_daemons(tmp_path) as (first, second), console(first, 0) as writer:
+        echoes(writer)
+        url = first.ws_url(WEB_1, 0, ADMIN_KEY)
+        speaks = [Subprotocol("consoled.v1")]
+        with connect(f"{url}&takeover=1", compression=None, subprotocols=speaks) as asker:
+            first.wait_for_event("takeover_asked", user_id="ada")
+
+            def listed() -> dict[str, str]:
+                rows = second.request("GET", "/v1/sessions").body["sessions"]
+                return {row["role"]: row["user_id"] for row in rows}
+
+            both = {"writer": "max", "asker": "ada"}
+            until(second, "both are listed", lambda: listed() == both)
+            ended = second.request("DELETE", f"/v1/servers/{WEB_1}/sessions")
+            assert ended.status == 202
+            assert {row["role"] for row in ended.body["sessions"]} == {"writer", "asker"}
+            assert close_of(asker)[0] == close_of(writer)[0] == 4410
+        until(second, "nobody is on it", lambda: listed() == {})
 
 
 def test_observers_are_sessions(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ssh_loop import Client, Echo, Loop, Silent, node
+from ssh_fixtures import Start, echo, key, lab, loop, plain, says_hello, start
+from ssh_loop import Client, Loop, Silent, node
 from twisted.internet.defer import CancelledError
 from twisted.logger import globalLogPublisher
 from twisted.logger._format import formatEvent
@@ -31,56 +32,10 @@ from consoled.transports.ssh.values import Method
 from tools.lab.ports import free_ports
 from tools.lab.sshd import Sshd, SshKey, make_key
 
+__all__ = ["echo", "key", "lab", "loop", "plain", "start"]
+
 TIMEOUT = 3.0
 """The connect time-out of these tests, in seconds."""
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    """One reactor for the file."""
-    with Loop() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where keys and servers are."""
-    return tmp_path_factory.mktemp("ssh")
-
-
-@pytest.fixture(scope="module")
-def key(lab: Path) -> SshKey:
-    """The user's key."""
-    return make_key(lab, "user")
-
-
-@pytest.fixture(scope="module")
-def echo(loop: Loop) -> Iterator[int]:
-    """The port of a server that sends back what it gets."""
-    with loop.server(Echo) as (port, _):
-        yield port
-
-
-@pytest.fixture(scope="module")
-def plain(lab: Path, key: SshKey) -> Iterator[Sshd]:
-    """A server with Debian's settings."""
-    with Sshd(lab / "plain", [key.public]) as sshd:
-        yield sshd
-
-
-@pytest.fixture
-def start(lab: Path, key: SshKey) -> Iterator[Callable[..., Sshd]]:
-    """Starts servers that let the user's key in; they end with the test."""
-    running: list[Sshd] = []
-
-    def begin(settings: Mapping[str, str] | None = None, **how: Any) -> Sshd:
-        folder = lab / f"{os.urandom(4).hex()}"
-        running.append(Sshd(folder, [key.public], settings, **how).start())
-        return running[-1]
-
-    yield begin
-    for sshd in running:
-        sshd.stop()
 
 
 @pytest.fixture
@@ -94,13 +49,6 @@ def lines() -> Iterator[list[str]]:
     globalLogPublisher.addObserver(observe)
     yield found
     globalLogPublisher.removeObserver(observe)
-
-
-def says_hello(client: Client) -> None:
-    """The stream carries bytes there and back."""
-    before = len(client.got)
-    client.send(b"hello")
-    assert client.until_got(before + 5)[before:] == b"hello"
 
 
 @contextmanager
@@ -223,9 +171,7 @@ def test_something_else_than_ssh(loop: Loop, plain: Sshd, key: SshKey, lines: li
     assert "does not speak SSH 2" in said
 
 
-def test_no_algorithm_in_common(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, lines: list[str]
-) -> None:
+def test_no_algorithm_in_common(loop: Loop, start: Start, key: SshKey, lines: list[str]) -> None:
     """What a server allows is in the log where nothing of it is supported."""
     sshd = start({"Ciphers": "aes128-cbc"})
     said = fails(loop, (node(sshd, key),), 1, NodeFailed, lines)
@@ -270,7 +216,7 @@ def test_a_target_that_does_not_answer(
 
 
 def test_a_server_that_is_killed(
-    loop: Loop, start: Callable[..., Sshd], plain: Sshd, key: SshKey, echo: int, lines: list[str]
+    loop: Loop, start: Start, plain: Sshd, key: SshKey, echo: int, lines: list[str]
 ) -> None:
     """S2: its streams end with the reason, others go on, and it is remembered as dead."""
     sshd = start()
@@ -292,7 +238,7 @@ def test_a_server_that_is_killed(
 
 
 def test_a_server_that_freezes(
-    loop: Loop, start: Callable[..., Sshd], plain: Sshd, key: SshKey, echo: int
+    loop: Loop, start: Start, plain: Sshd, key: SshKey, echo: int
 ) -> None:
     """S2: a stopped server is noticed within keepalive and patience; its streams end with it."""
     sshd = start()
@@ -310,9 +256,7 @@ def test_a_server_that_freezes(
         says_hello(loop.connect(pool.endpoint(route, "127.0.0.1", echo)))
 
 
-def test_new_streams_of_a_frozen_server(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int
-) -> None:
+def test_new_streams_of_a_frozen_server(loop: Loop, start: Start, key: SshKey, echo: int) -> None:
     """A stream that is asked for before keepalive notices fails in time, and blames the server."""
     sshd = start()
     with loop.pool(connect_timeout=TIMEOUT, keepalive=20.0, patience=10.0) as pool:
@@ -327,7 +271,7 @@ def test_new_streams_of_a_frozen_server(
 
 
 def test_a_server_in_the_middle_of_a_chain(
-    loop: Loop, start: Callable[..., Sshd], plain: Sshd, key: SshKey, echo: int
+    loop: Loop, start: Start, plain: Sshd, key: SshKey, echo: int
 ) -> None:
     """The first server of a chain is named when the second cannot be reached through it."""
     [port] = free_ports(1)
@@ -339,9 +283,7 @@ def test_a_server_in_the_middle_of_a_chain(
         assert not pool.is_dead(route[:1])
 
 
-def test_cancelling_leaves_nothing_behind(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int
-) -> None:
+def test_cancelling_leaves_nothing_behind(loop: Loop, start: Start, key: SshKey, echo: int) -> None:
     """A dial that nobody waits for ends, at whichever step it is."""
     sshd = start()
     with loop.pool(connect_timeout=TIMEOUT) as pool, black_hole() as hole:
@@ -386,7 +328,7 @@ def _cancel(dial: Any) -> Any:
 
 
 def test_a_connection_that_is_not_used_ends(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int
+    loop: Loop, start: Start, key: SshKey, echo: int
 ) -> None:
     """Without streams it lingers, and is closed then."""
     sshd = start()

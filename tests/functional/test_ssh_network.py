@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ssh_fixtures import loop, wait_for
 from ssh_loop import Client, Flood, Loop, node
 from twisted.internet.protocol import Factory, Protocol
 
@@ -20,6 +21,8 @@ from consoled.transports.ssh.values import Method
 from consoled.transports.ssh.window import LARGEST, SMALLEST
 from tools.lab.kept import KeptProcess
 from tools.lab.sshd import Sshd, make_key
+
+__all__ = ["loop"]
 
 MIB = 2**20
 
@@ -36,13 +39,6 @@ while True:
         peer.sendall(data)
     peer.close()
 """
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    """One reactor for the file."""
-    with Loop() as running:
-        yield running
 
 
 def _ip(*words: str) -> None:
@@ -88,6 +84,7 @@ def test_what_only_the_server_reaches(loop: Loop, tmp_path: Path) -> None:
         stack.callback(_ip, "route", "del", "unreachable", BEHIND)
         log = tmp_path / "echo.log"
         stack.enter_context(KeptProcess([*in_back, sys.executable, "-IS", "-c", ECHO], log))
+        wait_for(lambda: "listens" in log.read_text())
         sshd = Sshd(tmp_path / "gate", [key.public], address=GATE, port=22, inside=in_gate)
         stack.enter_context(sshd)
         pool = stack.enter_context(loop.pool(connect_timeout=3.0))

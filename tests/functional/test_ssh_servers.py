@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ssh_fixtures import Start, echo, key, lab, loop, plain, says_hello, start, wait_for
 from ssh_loop import Client, Echo, Flood, Loop, Silent, node
 from twisted.internet.defer import Deferred
 
@@ -18,62 +18,9 @@ from consoled.transports.ssh.keys import KeyFiles, KeyText
 from consoled.transports.ssh.values import Method, NoKeys, Terminal
 from tools.lab.sshd import Sshd, SshKey, certify, make_key, program
 
+__all__ = ["echo", "key", "lab", "loop", "plain", "start"]
+
 MIB = 2**20
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    """One reactor for the file."""
-    with Loop() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where keys and servers are."""
-    return tmp_path_factory.mktemp("ssh")
-
-
-@pytest.fixture(scope="module")
-def key(lab: Path) -> SshKey:
-    """The user's key."""
-    return make_key(lab, "user")
-
-
-@pytest.fixture(scope="module")
-def echo(loop: Loop) -> Iterator[int]:
-    """The port of a server that sends back what it gets."""
-    with loop.server(Echo) as (port, _):
-        yield port
-
-
-@pytest.fixture
-def start(lab: Path, key: SshKey) -> Iterator[Callable[..., Sshd]]:
-    """Starts servers that let the user's key in; they end with the test."""
-    running: list[Sshd] = []
-
-    def begin(settings: Mapping[str, str] | None = None, *more: str, **how: Any) -> Sshd:
-        folder = lab / f"{os.urandom(4).hex()}"
-        running.append(Sshd(folder, [key.public, *more], settings, **how).start())
-        return running[-1]
-
-    yield begin
-    for sshd in running:
-        sshd.stop()
-
-
-@pytest.fixture(scope="module")
-def plain(lab: Path, key: SshKey) -> Iterator[Sshd]:
-    """A server with Debian's settings."""
-    with Sshd(lab / "plain", [key.public]) as sshd:
-        yield sshd
-
-
-def says_hello(client: Client) -> None:
-    """The stream carries bytes there and back."""
-    before = len(client.got)
-    client.send(b"hello")
-    assert client.until_got(before + 5)[before:] == b"hello"
 
 
 def noise(count: int) -> bytes:
@@ -151,9 +98,7 @@ def test_half_closes(loop: Loop, plain: Sshd, key: SshKey) -> None:
             assert bytes(client.got) == b"300000 bytes"
 
 
-def test_nc_where_forwarding_is_forbidden(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int
-) -> None:
+def test_nc_where_forwarding_is_forbidden(loop: Loop, start: Start, key: SshKey, echo: int) -> None:
     """Method auto asks for a forwarding once, then uses nc and remembers that."""
     sshd = start({"AllowTcpForwarding": "no"})
     with loop.pool() as pool:
@@ -169,7 +114,7 @@ def test_nc_where_forwarding_is_forbidden(
 
 
 def test_an_nc_that_knows_no_options(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int, lab: Path
+    loop: Loop, start: Start, key: SshKey, echo: int, lab: Path
 ) -> None:
     """A plain ``nc HOST PORT``, as the specification has it, is enough."""
     tools = lab / "tools"
@@ -196,7 +141,7 @@ def _nc() -> str:
 
 
 def test_neither_forwarding_nor_nc(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int, lab: Path
+    loop: Loop, start: Start, key: SshKey, echo: int, lab: Path
 ) -> None:
     """A server that can do neither is said so, and is not taken for dead."""
     empty = lab / "empty"
@@ -209,9 +154,7 @@ def test_neither_forwarding_nor_nc(
         assert not pool.is_dead(route)
 
 
-def test_rekeying_under_load(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int
-) -> None:
+def test_rekeying_under_load(loop: Loop, start: Start, key: SshKey, echo: int) -> None:
     """S3: keys change each MiB while bytes flow both ways; all arrive, after one login."""
     sshd = start({"RekeyLimit": "1M", "LogLevel": "DEBUG1"})
     data = noise(24 * MIB)
@@ -223,9 +166,7 @@ def test_rekeying_under_load(
     assert sshd.count("rekey in after") + sshd.count("rekey out after") > 10
 
 
-def test_sessions_that_a_server_limits(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int
-) -> None:
+def test_sessions_that_a_server_limits(loop: Loop, start: Start, key: SshKey, echo: int) -> None:
     """S4: with MaxSessions 2 and nc, further streams get connections of their own."""
     sshd = start({"MaxSessions": "2", "AllowTcpForwarding": "no"})
     with loop.pool() as pool:
@@ -246,9 +187,7 @@ def test_sessions_that_a_server_limits(
             says_hello(client)
 
 
-def test_targets_that_a_server_limits(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int
-) -> None:
+def test_targets_that_a_server_limits(loop: Loop, start: Start, key: SshKey, echo: int) -> None:
     """S4: what PermitOpen forbids is refused, and what it allows goes on."""
     sshd = start({"PermitOpen": f"127.0.0.1:{echo}"})
     with loop.pool() as pool, loop.server(Silent) as (other, _):
@@ -268,9 +207,7 @@ def test_targets_that_a_server_limits(
         ("aes256-ctr", "hmac-sha2-512-etm@openssh.com"),
     ],
 )
-def test_ciphers(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int, ciphers: str, macs: str
-) -> None:
+def test_ciphers(loop: Loop, start: Start, key: SshKey, echo: int, ciphers: str, macs: str) -> None:
     """What a server allows of ciphers and MACs is enough, with new keys in between."""
     sshd = start({"Ciphers": ciphers, "MACs": macs, "RekeyLimit": "1M"})
     data = noise(3 * MIB)
@@ -280,7 +217,7 @@ def test_ciphers(
         assert client.until_got(len(data)) == data
 
 
-def test_strict_exchanges(loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int) -> None:
+def test_strict_exchanges(loop: Loop, start: Start, key: SshKey, echo: int) -> None:
     """Both sides agree that nothing may come in between (CVE-2023-48795)."""
     sshd = start({"LogLevel": "DEBUG3", "RekeyLimit": "1M"})
     with loop.pool() as pool:
@@ -292,9 +229,7 @@ def test_strict_exchanges(loop: Loop, start: Callable[..., Sshd], key: SshKey, e
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
-def test_host_key_types(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int, kind: str
-) -> None:
+def test_host_key_types(loop: Loop, start: Start, key: SshKey, echo: int, kind: str) -> None:
     """Of a server with several host keys the known one is asked for, whichever it is."""
     kinds = ("ecdsa", "ed25519", "rsa") if kind != "ed25519" else ("ed25519",)
     sshd = start(host_keys=kinds)
@@ -304,7 +239,7 @@ def test_host_key_types(
         says_hello(loop.connect(pool.endpoint(route, "127.0.0.1", echo)))
 
 
-def test_user_keys(loop: Loop, start: Callable[..., Sshd], echo: int, lab: Path) -> None:
+def test_user_keys(loop: Loop, start: Start, echo: int, lab: Path) -> None:
     """RSA with SHA-2, ECDSA, an encrypted key, several files: each logs in."""
     rsa = make_key(lab, "rsa", "rsa", bits=3072)
     ecdsa = make_key(lab, "ecdsa", "ecdsa", bits=384)
@@ -325,7 +260,7 @@ def test_user_keys(loop: Loop, start: Callable[..., Sshd], echo: int, lab: Path)
     assert sshd.count("ssh-rsa [preauth]") == 0
 
 
-def test_certificates(loop: Loop, start: Callable[..., Sshd], echo: int, lab: Path) -> None:
+def test_certificates(loop: Loop, start: Start, echo: int, lab: Path) -> None:
     """A key that the server does not know logs in with a certificate of its authority."""
     authority = make_key(lab, "authority")
     (lab / "authorities").write_text(authority.public + "\n")
@@ -339,9 +274,7 @@ def test_certificates(loop: Loop, start: Callable[..., Sshd], echo: int, lab: Pa
     assert sshd.count("Accepted publickey") == 4
 
 
-def test_the_agent(
-    loop: Loop, start: Callable[..., Sshd], echo: int, lab: Path, short_folder: Path
-) -> None:
+def test_the_agent(loop: Loop, start: Start, echo: int, lab: Path, short_folder: Path) -> None:
     """The keys of an agent log in; an RSA one signs with SHA-2."""
     rsa = make_key(lab, "in-the-agent", "rsa", bits=2048)
     sshd = start(None, rsa.public)
@@ -349,7 +282,7 @@ def test_the_agent(
     from tools.lab.kept import KeptProcess
 
     with KeptProcess([program("ssh-agent"), "-D", "-a", socket], lab / "agent.log") as agent:
-        _wait_for(socket)
+        wait_for(socket.exists)
         env = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
         subprocess.run([program("ssh-add"), "-q", str(rsa.path)], env=env, check=True)
         with loop.pool() as pool:
@@ -358,20 +291,10 @@ def test_the_agent(
         assert agent.poll() is None
 
 
-def _wait_for(path: Path) -> None:
-    import select
-    import time
-
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        select.select([], [], [], 0.02)
-        assert time.monotonic() < deadline
-
-
 @pytest.mark.parametrize("length", [2, 3])
 @pytest.mark.parametrize("method", [Method.DIRECT, Method.NC])
 def test_chains(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, echo: int, length: int, method: Method
+    loop: Loop, start: Start, key: SshKey, echo: int, length: int, method: Method
 ) -> None:
     """A server behind a server behind a server; megabytes pass, each way."""
     servers = [start() for _ in range(length)]
@@ -387,7 +310,7 @@ def test_chains(
     assert [sshd.count("Accepted publickey") for sshd in servers] == [1] * length
 
 
-def test_ipv6(loop: Loop, start: Callable[..., Sshd], key: SshKey) -> None:
+def test_ipv6(loop: Loop, start: Start, key: SshKey) -> None:
     """The server has an IPv6 address, and so has what is behind it."""
     sshd = start(address="::1")
     with loop.pool() as pool, loop.server(Echo, "::1") as (port, _):
@@ -519,9 +442,7 @@ def test_a_target_that_does_not_read_pauses_its_writer(
         assert made[0].count == source.written
 
 
-def test_the_librarys_example(
-    loop: Loop, start: Callable[..., Sshd], key: SshKey, lab: Path
-) -> None:
+def test_the_librarys_example(loop: Loop, start: Start, key: SshKey, lab: Path) -> None:
     """docs/examples/over_ssh.py as its page has it: two servers, and what is behind them."""
 
     class Greets(Silent):

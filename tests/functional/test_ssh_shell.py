@@ -137,17 +137,12 @@ def page(browser: Browser) -> Iterator[ConsolePage]:
     assert fresh.complaints == []
 
 
-def rows(page: ConsolePage) -> int:
-    """How many rows the page's terminal has."""
-    return page.page.locator(".xterm-rows > div").count()
-
-
 def says(found: Visit, command: bytes, answer: bytes) -> None:
     """The shell answers a command so."""
     found.client.send(command)
     seen = b""
     while answer not in seen:
-        piece = found.client.recv(20)
+        piece = found.client.recv(60)
         seen += piece if isinstance(piece, bytes) else b""
 
 
@@ -157,15 +152,16 @@ def test_a_terminal_of_the_windows_size(world: World, page: ConsolePage) -> None
     page.open(world.url())
     page.expect_state(CONNECTED)
     expect(page.page.locator("#console-index")).to_have_text("shell")
-    assert page.page.title() == "web — shell"
+    expect(page.page).to_have_title("web — shell")
+    before = page.rows()
     page.type("clear; echo $TERM size $(stty size) end\n")
-    page.expect_text(re.compile(rf"xterm-256color size {rows(page)} \d+ end"))
+    page.expect_text(re.compile(rf"xterm-256color size {before} \d+ end"))
     page.screenshot("shell")
-    before = rows(page)
     page.page.set_viewport_size({"width": 700, "height": 400})
     expect(page.page.locator(".xterm-rows > div")).not_to_have_count(before)
+    now = page.rows()
     page.type("clear; echo size $(stty size) $COLUMNS\n")
-    page.expect_text(re.compile(rf"size {rows(page)} (\d+)"))
+    page.expect_text(re.compile(rf"size {now} (\d+)"))
     # Past the shell's own line editor, whose locale is the server's business.
     page.type("clear; echo now; od -An -tx1\n")
     page.expect_text("now")

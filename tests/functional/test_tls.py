@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 from tools.lab.certificates import Pair, make_pair
 from tools.lab.daemon import Daemon, static_daemon
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 EVERY_BYTE = bytes(range(256)) * 200
 OLD = [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1]
 DASHBOARD = "https://dash.test"

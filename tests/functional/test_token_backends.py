@@ -30,7 +30,7 @@ from tools.lab.nova import POWER_SHUTDOWN, Nova
 # The first test may have to install nova.
 pytestmark = pytest.mark.timeout(900)
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 NOVA_URL = "ws://127.0.0.1:6083/"
 
 

@@ -25,7 +25,7 @@ from consoled.model import Console, ConsoleAuthToken, Instance, InstanceState, h
 from tools.lab.daemon import MEMBER_KEY, Daemon, static_daemon
 
 WEB_1 = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001"
-PATIENCE = 30.0
+PATIENCE = 60.0
 USES = 50
 
 

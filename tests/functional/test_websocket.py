@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from tools.lab.daemon import MEMBER_KEY, Daemon, static_daemon
 
 EVERY_BYTE = bytes(range(256))
-PATIENCE = 20.0
+PATIENCE = 60.0
 HANDSHAKE = (
     b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"

@@ -14,12 +14,13 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import yaml
 
 from tools.lab.errors import LabError
 from tools.lab.kept import KeptProcess
+from tools.lab.nursery import Nursery
 from tools.lab.ports import free_ports
 from tools.lab.started import Started
 
@@ -62,14 +63,17 @@ class Daemon(Started):
     :param folder: for its configuration, state and log.
     :param config: sections and options besides, or instead of, the lab's own.
     :param arguments: further words of its command line.
-    :param twistd: whose twistd runs it; this environment's by default.
+    :param twistd: whose twistd runs it; this environment's by default, which may be forked.
     :param port: of the proxy and page; a free one by default.
     :param api_port: of the REST API; a free one by default.
     :param keys: the keys file's content; with None the daemon's first start makes an admin's key.
     """
 
-    START_DEADLINE = 60.0
+    START_DEADLINE = 120.0
     PORT_TRIES = 3
+
+    nursery: ClassVar[Nursery | None] = None
+    """What forks those that this environment's twistd runs, where many are started."""
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class Daemon(Started):
         self._config = config
         self._arguments = list(arguments)
         self._twistd = twistd or Path(sys.executable).with_name("twistd")
+        self._forked_by = None if twistd else self.nursery
         self._process: KeptProcess | None = None
 
     def _choose_ports(self) -> None:
@@ -181,7 +186,7 @@ class Daemon(Started):
 
     def _start(self) -> Self:
         seen = len(self.events())
-        self._process = KeptProcess(self.argv, self.log, cwd=self.folder)
+        self._process = KeptProcess(self.argv, self.log, cwd=self.folder, nursery=self._forked_by)
         deadline = time.monotonic() + self.START_DEADLINE
         while not any(event["event"] == "started" for event in self.events()[seen:]):
             ended, _, _ = select.select([self._process.ended], [], [], 0.02)
@@ -204,7 +209,7 @@ class Daemon(Started):
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     def wait_for_event(
-        self, event: str, *, since: int = 0, timeout: float = 20.0, **fields: object
+        self, event: str, *, since: int = 0, timeout: float = 60.0, **fields: object
     ) -> Event:
         """The newest event of that name and fields, as soon as the log has one.
 
@@ -240,7 +245,7 @@ class Daemon(Started):
             sent.setdefault("Content-Type", "application/json")
         request = urllib.request.Request(f"{self.api_url}{path}", data, sent, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return Answer(response.status, dict(response.headers), _json(response.read()))
         except urllib.error.HTTPError as error:
             return Answer(error.code, dict(error.headers), _json(error.read()))

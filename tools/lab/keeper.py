@@ -22,21 +22,43 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36
+
+SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What wakes it."""
 
 
 def main(spec: str) -> int:
     """Keeps the command of ``spec`` (JSON) until it or the lifeline ends."""
     order = json.loads(spec)
+    # Held until the end: one that is let go collects its process, whose status is then lost.
+    held = []
+
+    def start() -> int:
+        null = subprocess.DEVNULL
+        held.append(subprocess.Popen(order["argv"], stdin=null, start_new_session=True))
+        return held[0].pid
+
+    return keep(order, start)
+
+
+def keep(order: dict[str, Any], start: Callable[[], int]) -> int:
+    """Keeps a command until it or the lifeline ends.
+
+    :param start: starts it; its process id.
+    :returns: the exit status.
+    """
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-    wake = _wake_on(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    wake = _wake_on(*SIGNALS)
     for source, target, read_only in order["binds"]:
         subprocess.run(["mount", "--bind", source, target], check=True)
         if read_only:
             subprocess.run(["mount", "-o", "remount,bind,ro", target], check=True)
-    command = subprocess.Popen(order["argv"], stdin=subprocess.DEVNULL, start_new_session=True)
+    command = start()
 
     status = None
     while status is None:
@@ -45,9 +67,9 @@ def main(spec: str) -> int:
             break
         if wake in ready and set(os.read(wake, 1024)) - {signal.SIGCHLD}:
             break
-        status = _reap(command.pid)
+        status = _reap(command)
     if status is None:
-        status = _end(command.pid, wake, order["grace"])
+        status = _end(command, wake, order["grace"])
     _end_the_rest(wake, order["grace"])
     return status
 

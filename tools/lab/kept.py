@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tools.lab.nursery import ForkedKeeper, Nursery
+
 KEEPER = Path(__file__).with_name("keeper.py")
 
 
@@ -27,6 +29,8 @@ class KeptProcess:
     :param inside: a prefix such as ``unshare --mount``, for the keeper too.
     :param grace: seconds from the request to end to SIGKILL, in stop().
     :param binds: bind mounts (source, target, read-only) to make first, in that namespace.
+    :param nursery: what forks it, where the command is this environment's twistd.
+    :ivar ended: a file descriptor that becomes readable when the command has ended.
     """
 
     def __init__(
@@ -39,14 +43,20 @@ class KeptProcess:
         grace: float = 5.0,
         inside: Sequence[str] = (),
         binds: Sequence[tuple[Path, Path, bool]] = (),
+        nursery: Nursery | None = None,
     ) -> None:
         self.log = log
+        self._keeper: subprocess.Popen[bytes] | ForkedKeeper
         order = {
             "grace": grace,
             "argv": [str(word) for word in argv],
             "binds": [[str(source), str(target), fixed] for source, target, fixed in binds],
         }
         with log.open("ab") as output:
+            if nursery is not None:
+                self._keeper = nursery.keep(order, output.fileno(), env, cwd)
+                self.ended = os.dup(self._keeper.ended)
+                return
             self._keeper = subprocess.Popen(
                 [*inside, sys.executable, "-I", "-S", str(KEEPER), json.dumps(order)],
                 stdin=subprocess.PIPE,
@@ -58,7 +68,6 @@ class KeptProcess:
                 umask=0o077,
             )
         self.ended = os.pidfd_open(self._keeper.pid)
-        """A file descriptor that becomes readable when the command has ended."""
 
     @property
     def pid(self) -> int:

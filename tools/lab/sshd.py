@@ -22,7 +22,7 @@ from tools.lab.kept import KeptProcess
 from tools.lab.ports import free_ports
 from tools.lab.started import Started
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 """Seconds for a start."""
 
 STEP = 0.02
