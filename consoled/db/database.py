@@ -85,7 +85,12 @@ class CellDatabase:
         if self.clock is not None:
             self._deadlines = Deadlines(self.clock, ANSWER_LIMIT, lambda: Unavailable(AWAY))
         self._writes = Lane(
-            self.worker, partial(self._carry, False), self.writers, self.spare, WRITES_TOGETHER
+            self.worker,
+            partial(self._carry, False),
+            self.writers,
+            self.spare,
+            WRITES_TOGETHER,
+            self.clock,
         )
         self._reads = Lane(
             self.reader or self.worker,
@@ -93,6 +98,7 @@ class CellDatabase:
             self.readers,
             0,
             READS_TOGETHER,
+            self.clock,
         )
 
     @property
