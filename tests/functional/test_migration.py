@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -36,8 +37,11 @@ ROOT = Path(__file__).parents[2]
 RANGES = {"kvm1": free_range(), "kvm2": free_range()}
 PATIENCE = 60.0
 """Seconds for what a guest or a migration has to do."""
+A_WHILE = 5.0
+"""Seconds after which a key is pressed again."""
 
-COUNT = b"i=0; while :; do i=$((i+1)); echo n-$i; usleep 20000; done\r"
+LOOPS = itertools.count(1)
+COUNT = "i=0; while :; do i=$((i+1)); echo loop%d-$i; usleep 20000; done\r"
 
 PTY = """\
     <serial type='pty'><target port='2'/></serial>
@@ -96,6 +100,7 @@ class Watching:
 
     def __init__(self, client: ClientConnection) -> None:
         self.client = client
+        self.loop = 0
         self.output = b""
         self.notices: list[str] = []
         self.close: tuple[int, str] | None = None
@@ -119,12 +124,30 @@ class Watching:
         return found
 
     def numbers(self) -> list[int]:
-        """The numbers that the guest has counted so far, as they were printed.
+        """The numbers that the guest has counted so far in this loop, as they were printed."""
+        line = rb"^loop%d-(\d+)\r$" % self.loop
+        return [int(number) for number in re.findall(line, self.output, re.MULTILINE)]
 
-        Those of an earlier loop are on the screen before them.
-        """
-        latest = self.output[max(0, self.output.rfind(b"n-1\r\n")) :]
-        return [int(number) for number in re.findall(rb"^n-(\d+)\r$", latest, re.MULTILINE)]
+    def count(self) -> None:
+        """Begins a loop that counts; those of earlier ones are on the screen, too."""
+        self.loop = next(LOOPS)
+        self.type((COUNT % self.loop).encode())
+        self.counts()
+
+    def interrupt(self) -> None:
+        """Gets a prompt. The shell may be about to begin a program when ^C comes, and miss it."""
+        seen = 0
+
+        def shown(pattern: bytes) -> bool:
+            return re.search(pattern, self.output[seen:]) is not None
+
+        prompted = False
+        while not prompted:
+            seen = len(self.output)
+            self.type(b"\x03\r")
+            self.wait(lambda: shown(rb"\^C|# "), "trace of ^C")
+            with self._told:
+                prompted = self._told.wait_for(lambda: shown(b"# "), A_WHILE)
 
     def counts(self, more: int = 20) -> None:
         """Waits until the guest has counted on."""
@@ -170,10 +193,8 @@ def viewer(daemon: Daemon, guest: Guest, url: str | None = None) -> Iterator[Wat
 def counting(daemon: Daemon, guest: Guest) -> Iterator[Watching]:
     """A session in whose shell a loop counts."""
     with viewer(daemon, guest) as watching:
-        watching.type(b"\x03\r")
-        watching.until("# ")
-        watching.type(COUNT)
-        watching.counts()
+        watching.interrupt()
+        watching.count()
         yield watching
 
 
@@ -194,7 +215,7 @@ def seen_whole(watching: Watching) -> int:
 def answers(watching: Watching) -> None:
     """The shell takes input."""
     number = len(watching.output)
-    watching.type(b"\x03\r")
+    watching.interrupt()
     watching.type(b"echo still-$((%d + 2))\r" % number)
     watching.until(f"still-{number + 2}")
 
@@ -247,6 +268,7 @@ def test_by_consolectl(daemon: Daemon, guest: Guest, hosts: Hosts, counting: Wat
     )
     token = observe.body["token"]["url"].partition("?")[2]
     with viewer(daemon, guest, f"ws://127.0.0.1:{daemon.port}/serial.html?{token}") as watcher:
+        watcher.loop = counting.loop
         watcher.counts()
         done = daemon.consolectl("domain", "migrate", "mover", "kvm2", "--format", "json")
         assert done.returncode == 0, done.stderr
@@ -269,8 +291,7 @@ def test_by_consolectl(daemon: Daemon, guest: Guest, hosts: Hosts, counting: Wat
     with viewer(daemon, guest, f"{url}&takeover=1") as later:
         answers(later)
         counting.wait(lambda: counting.close, "end of the older window")
-        later.type(COUNT)
-        later.counts()
+        later.count()
 
 
 def test_a_pty(daemon: Daemon, guest: Guest) -> None:
