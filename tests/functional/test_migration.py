@@ -425,9 +425,10 @@ def test_the_page(daemon: Daemon, guest: Guest, hosts: Hosts, page: ConsolePage)
     """The page stays connected, says in one line what has happened, and takes input."""
     here = home(daemon, guest)
     there = next(name for name in RANGES if name != here)
-    page.open(daemon.console_url(guest.uuid, key=MEMBER_KEY))
+    with viewer(daemon, guest) as watching:
+        watching.interrupt()
+    page.open(daemon.console_url(guest.uuid, 0, MEMBER_KEY))
     page.expect_state(re.compile("^Connected"))
-    page.page.keyboard.press("Control+c")
     page.type("\n")
     page.expect_text("# ")
     path = f"/v1/servers/{guest.uuid}/migration"
