@@ -23,7 +23,9 @@ from consoled.db.deadlines import Deadlines
 from consoled.db.engine import for_reading
 from consoled.db.faults import Meaning, meaning
 from consoled.db.grouping import Batch, Call, Lane, Outcome, Success, results
+from consoled.db.inline_reads import InlineReads
 from consoled.db.kept import KeptConnections
+from consoled.db.queries import QueryBatch
 from consoled.errors import Unavailable
 from consoled.interfaces import Database, Worker
 
@@ -61,6 +63,7 @@ class CellDatabase:
     :ivar readers: how many groups of reads run at once.
     :ivar spare: one more thread of ``worker``, for what is urgent.
     :ivar clock: for the limit of an answer's time; None sets none.
+    :ivar inline: carries out what is one query without a thread, while it can.
     """
 
     engine: Engine
@@ -70,10 +73,12 @@ class CellDatabase:
     readers: int = 1
     spare: int = 0
     clock: IReactorTime | None = None
+    inline: InlineReads | None = None
     _connections: KeptConnections = field(init=False)
     _reading: KeptConnections = field(init=False)
     _writes: Lane = field(init=False)
     _reads: Lane = field(init=False)
+    _queries: Lane | None = field(default=None, init=False)
     _deadlines: Deadlines | None = field(default=None, init=False)
     _log: Logger = field(factory=Logger, init=False)
     _away: set[str] = field(factory=set, init=False)
@@ -100,6 +105,9 @@ class CellDatabase:
             READS_TOGETHER,
             self.clock,
         )
+        if self.inline is not None:
+            carry = partial(self._carry, True)
+            self._queries = Lane(self.inline, carry, 1, 0, READS_TOGETHER, self.clock)
 
     @property
     def urgent(self) -> Database:
@@ -118,16 +126,17 @@ class CellDatabase:
 
         :raises consoled.errors.Unavailable: the database is away.
         """
-        return self._send(self._reads, fn, args)
+        return self._send(self._way(fn), fn, args)
 
     async def finish(self) -> None:
         """Returns when nothing waits or runs any more; from then on, all is refused.
 
         The workers may stop then: nobody would hear of what they are given later.
         """
-        while not (self._writes.is_idle and self._reads.is_idle):
-            await self._writes.idle()
-            await self._reads.idle()
+        lanes = [lane for lane in (self._writes, self._reads, self._queries) if lane is not None]
+        while not all(lane.is_idle for lane in lanes):
+            for lane in lanes:
+                await lane.idle()
         self._finished = True
         if self._deadlines is not None:
             self._deadlines.stop()
@@ -137,6 +146,18 @@ class CellDatabase:
         self._connections.close()
         self._reading.close()
         self.engine.dispose()
+
+    def _way(self, fn: Callable[..., object]) -> Lane:
+        """The lane of a read. In an outage it is the threads', who notice its end."""
+        if (
+            self._queries is not None
+            and self.inline is not None
+            and self.inline.stands
+            and isinstance(fn, QueryBatch)
+            and _kind(True) not in self._away
+        ):
+            return self._queries
+        return self._reads
 
     def _send(
         self, lane: Lane, fn: Callable[..., T], args: tuple[Any, ...], *, urgent: bool = False

@@ -34,28 +34,33 @@ class Query:
 
     select: Callable[[int], Select[Any]]
     width: int = 1
-    _worded: dict[tuple[str, int], _Wording] = field(factory=dict, init=False, repr=False)
+    _worded: dict[tuple[str, str, int], Wording] = field(factory=dict, init=False, repr=False)
 
     def rows(self, connection: Connection, keys: Sequence[Sequence[Any]] = ((),)) -> list[Row]:
         """The rows of all keys, as tuples.
 
         :raises sqlalchemy.exc.DBAPIError: as SQLAlchemy would.
         """
+        wording, parameters = self.worded(connection.dialect, keys)
+        return wording.rows(_fetched(connection, wording, parameters))
+
+    def worded(self, dialect: Dialect, keys: Sequence[Sequence[Any]]) -> tuple[Wording, Any]:
+        """The statement for those keys, and its parameters as the dialect's driver takes them."""
         size = 1 << (len(keys) - 1).bit_length()
-        wording = self._wording(connection.dialect, size)
+        wording = self._wording(dialect, size)
         padded = [*keys, *[keys[-1]] * (size - len(keys))]
         values = {
             name: value
             for number, key in enumerate(padded)
             for name, value in zip(key_names(number, self.width), key, strict=True)
         }
-        rows = _fetched(connection, wording, wording.given(values))
-        return [wording.taken(row) for row in rows] if wording.results else rows
+        return wording, wording.given(values)
 
-    def _wording(self, dialect: Dialect, size: int) -> _Wording:
-        known = self._worded.get((dialect.name, size))
+    def _wording(self, dialect: Dialect, size: int) -> Wording:
+        kind = dialect.name, dialect.paramstyle, size
+        known = self._worded.get(kind)
         if known is None:
-            known = self._worded[dialect.name, size] = _select(dialect, self.select(size))
+            known = self._worded[kind] = _select(dialect, self.select(size))
         return known
 
 
@@ -76,7 +81,7 @@ class Rows:
 
     insert: Insert
     columns: Sequence[str]
-    _worded: dict[str, _Wording] = field(factory=dict, init=False, repr=False)
+    _worded: dict[str, Wording] = field(factory=dict, init=False, repr=False)
 
     def add(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Inserts them.
@@ -87,7 +92,7 @@ class Rows:
         wording = self._worded.get(dialect.name)
         if wording is None:
             compiled = self.insert.inline().compile(dialect=dialect, column_keys=self.columns)
-            wording = self._worded[dialect.name] = _Wording.of(dialect, compiled, ())
+            wording = self._worded[dialect.name] = Wording.of(dialect, compiled, ())
         _sent(connection, wording, [wording.given(row) for row in rows])
 
 
@@ -99,10 +104,11 @@ def run(connection: Connection, text: str) -> None:
     _with_cursor(connection, text, lambda cursor: cursor.execute(text))
 
 
-@frozen
-class _Wording:
-    """A statement as one kind of database takes it.
+@frozen(eq=False)
+class Wording:
+    """A statement as one kind of database takes it. Each is only equal to itself.
 
+    :ivar text: what the driver is given.
     :ivar order: the parameters, where they go by position.
     :ivar binds: what makes a parameter of a value, where it is not itself.
     :ivar results: the same for the columns of a result, by position.
@@ -114,7 +120,7 @@ class _Wording:
     results: tuple[tuple[int, Convert], ...]
 
     @classmethod
-    def of(cls, dialect: Dialect, compiled: Any, columns: Sequence[Any]) -> _Wording:
+    def of(cls, dialect: Dialect, compiled: Any, columns: Sequence[Any]) -> Wording:
         assert isinstance(compiled, SQLCompiler)
         binds = {
             name: bind.type.dialect_impl(dialect).bind_processor(dialect)
@@ -139,19 +145,22 @@ class _Wording:
                 values[name] = convert(values[name])
         return values if self.order is None else [values[name] for name in self.order]
 
-    def taken(self, row: Row) -> Row:
-        """A row as SQLAlchemy would give it."""
+    def rows(self, rows: list[Row]) -> list[Row]:
+        """The driver's rows as SQLAlchemy would give them."""
+        return [self._taken(row) for row in rows] if self.results else rows
+
+    def _taken(self, row: Row) -> Row:
         values = list(row)
         for at, convert in self.results:
             values[at] = convert(values[at])
         return tuple(values)
 
 
-def _select(dialect: Dialect, select: Select[Any]) -> _Wording:
-    return _Wording.of(dialect, select.compile(dialect=dialect), tuple(select.selected_columns))
+def _select(dialect: Dialect, select: Select[Any]) -> Wording:
+    return Wording.of(dialect, select.compile(dialect=dialect), tuple(select.selected_columns))
 
 
-def _fetched(connection: Connection, wording: _Wording, parameters: Any) -> list[Row]:
+def _fetched(connection: Connection, wording: Wording, parameters: Any) -> list[Row]:
     def work(cursor: Any) -> list[Row]:
         cursor.execute(wording.text, parameters)
         return list(cursor.fetchall())
@@ -159,7 +168,7 @@ def _fetched(connection: Connection, wording: _Wording, parameters: Any) -> list
     return _with_cursor(connection, wording.text, work)
 
 
-def _sent(connection: Connection, wording: _Wording, parameters: list[Any]) -> None:
+def _sent(connection: Connection, wording: Wording, parameters: list[Any]) -> None:
     def work(cursor: Any) -> None:
         if len(parameters) == 1:
             cursor.execute(wording.text, parameters[0])

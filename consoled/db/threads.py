@@ -1,4 +1,4 @@
-"""How many threads a database gets, and the order in which they end."""
+"""How many threads a database gets, what does without them, and the order in which they end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from consoled.db.database import CellDatabase
 from consoled.db.engine import in_memory
+from consoled.db.inline_reads import InlineReads
 from consoled.workers import ThreadWorker
 
 SERVER_WRITERS = 2
@@ -25,13 +26,15 @@ class DatabaseThreads:
 
     SQLite has one writer at a time, and readers that do not wait for it. A server also gets
     a thread, and so a connection, that only what is urgent may use. A database in memory
-    is one connection, and so one thread.
+    is one connection, and so one thread. With PostgreSQL by psycopg, reads that are one
+    query go without a thread.
 
     :ivar database: serves from :meth:`start` to :meth:`stop`.
     """
 
     database: CellDatabase
     _workers: tuple[ThreadWorker, ...]
+    _inline: InlineReads | None = None
 
     @classmethod
     def of(cls, engine: Engine, reactor: Any, name: str = "database") -> Self:
@@ -46,13 +49,23 @@ class DatabaseThreads:
         writers, spare = (SERVER_WRITERS, 1) if server else (1, 0)
         writing = ThreadWorker(reactor, name, writers + spare)
         reading = ThreadWorker(reactor, f"{name}-reads", READERS)
-        database = CellDatabase(engine, writing, reading, writers, READERS, spare, reactor)
-        return cls(database, (writing, reading))
+        workers = [writing, reading]
+        inline = None
+        if (engine.dialect.name, engine.dialect.driver) == ("postgresql", "psycopg"):
+            from consoled.db.libpq import dialect, opener  # Its driver is installed.
+
+            opening = ThreadWorker(reactor, f"{name}-opens", 1)
+            workers.append(opening)
+            inline = InlineReads(reading, opening, opener(engine, reactor), dialect(), reactor)
+        database = CellDatabase(engine, writing, reading, writers, READERS, spare, reactor, inline)
+        return cls(database, tuple(workers), inline)
 
     def start(self) -> None:
         """Starts the threads; called after twistd's fork."""
         for worker in self._workers:
             worker.start()
+        if self._inline is not None:
+            self._inline.start()
 
     def stop(self) -> Deferred[None]:
         """Fires when all that was asked is done, and threads and connections have ended."""
@@ -60,6 +73,8 @@ class DatabaseThreads:
 
     async def _stop(self) -> None:
         await self.database.finish()
+        if self._inline is not None:
+            self._inline.stop()
         for worker in self._workers:
             await worker.stop()
         self.database.stop()

@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 
 from consoled.db.clock import epoch_seconds
-from consoled.db.direct import Query, Rows, key_names
-from consoled.db.grouping import Batch
+from consoled.db.direct import Query, Row, Rows, key_names
+from consoled.db.queries import one_query
 from consoled.db.tables import console_auth_tokens as tokens
 from consoled.db.tables import console_ports, instances
 from consoled.model import ConsoleAuthToken, TokenRecord
@@ -150,13 +150,16 @@ def _row(token: ConsoleAuthToken, now: int) -> dict[str, Any]:
     }
 
 
-@Batch
-def find(connection: Connection, hashes: Sequence[str]) -> list[ConsoleAuthToken | None]:
+def _keys(hashes: Sequence[str]) -> list[tuple[str]]:
+    return [(token_hash,) for token_hash in dict.fromkeys(hashes)]
+
+
+@one_query(_FIND, _keys)
+def find(rows: Sequence[Row], hashes: Sequence[str]) -> list[ConsoleAuthToken | None]:
     """The token, unless it is unknown, used up, expired, or its console has lost the place.
 
-    To call it takes one hash, and gives one token or None.
+    To call it takes a connection and one hash, and gives one token or None.
     """
-    rows = _FIND.rows(connection, [(token_hash,) for token_hash in dict.fromkeys(hashes)])
     found = {row[0]: _token(row) for row in rows}
     return [found.get(token_hash) for token_hash in hashes]
 

@@ -10,6 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
+from consoled.db import tokens
 from consoled.db.engine import make_engine
 from consoled.db.tables import replicas
 from consoled.db.threads import DatabaseThreads
@@ -75,3 +76,17 @@ class Threads(TestCase):
             self.assertEqual(writer, await threads.database.urgent.run(where))
             self.assertEqual(writer == await threads.database.read(where), same)
             await threads.stop()
+
+    async def test_a_server_that_is_not_there(self) -> None:
+        """Nothing is opened before the start; an end leaves nothing in the reactor."""
+        engine = make_engine("postgresql+psycopg://nobody@/cell?host=/nonexistent")
+        threads = DatabaseThreads.of(engine, reactor)
+        inline = threads.database.inline
+        assert inline is not None
+        self.assertEqual(engine.pool.checkedin(), 0)
+        self.assertFalse(inline.stands)
+        threads.start()
+        with self.assertRaises(Unavailable):
+            await threads.database.read(tokens.find, "0" * 64)
+        await threads.stop()
+        self.assertFalse(inline.stands)
