@@ -90,12 +90,7 @@ class CellDatabase:
         if self.clock is not None:
             self._deadlines = Deadlines(self.clock, ANSWER_LIMIT, lambda: Unavailable(AWAY))
         self._writes = Lane(
-            self.worker,
-            partial(self._carry, False),
-            self.writers,
-            self.spare,
-            WRITES_TOGETHER,
-            self.clock,
+            self.worker, partial(self._carry, False), self.writers, self.spare, WRITES_TOGETHER
         )
         self._reads = Lane(
             self.reader or self.worker,
@@ -103,11 +98,10 @@ class CellDatabase:
             self.readers,
             0,
             READS_TOGETHER,
-            self.clock,
         )
         if self.inline is not None:
             carry = partial(self._carry, True)
-            self._queries = Lane(self.inline, carry, 1, 0, READS_TOGETHER, self.clock)
+            self._queries = Lane(self.inline, carry, 1, 0, READS_TOGETHER)
 
     @property
     def urgent(self) -> Database:

@@ -12,16 +12,11 @@ from typing import Any, Generic, TypeVar
 from attrs import define, field
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from consoled.interfaces import Worker
 
 T = TypeVar("T")
-
-AT_A_TIME = 4
-"""Answers of one group that are given before others get their turn: what is made of one takes
-the reactor most of a millisecond, and groups have dozens."""
 
 
 @define(eq=False, slots=False)
@@ -115,7 +110,6 @@ class Lane:
     :ivar at_once: how many groups may be on their way at a time.
     :ivar spare: how many more where one of urgent calls waits.
     :ivar most: calls in a group; those behind it wait for all of them.
-    :ivar clock: gives the reactor's other work its turn between answers; None gives all at once.
     """
 
     worker: Worker
@@ -123,11 +117,9 @@ class Lane:
     at_once: int
     spare: int
     most: int
-    clock: IReactorTime | None = None
     _waiting: deque[Call] = field(factory=deque, init=False)
     _urgent: deque[Call] = field(factory=deque, init=False)
     _under_way: int = field(default=0, init=False)
-    _answers: deque[tuple[Call, Outcome]] = field(factory=deque, init=False)
     _idle: list[Deferred[None]] = field(factory=list, init=False)
 
     def send(self, fn: Callable[..., Any], args: tuple[Any, ...], *, urgent: bool = False) -> Call:
@@ -144,7 +136,7 @@ class Lane:
     @property
     def is_idle(self) -> bool:
         """Whether no call waits or is on its way."""
-        return not (self._under_way or self._waiting or self._urgent or self._answers)
+        return not (self._under_way or self._waiting or self._urgent)
 
     def idle(self) -> Deferred[None]:
         """Fires when no call waits or is on its way."""
@@ -171,24 +163,13 @@ class Lane:
             broken = outcomes.value
             assert broken is not None
             outcomes = [broken for _ in group]
-        giving = bool(self._answers)
-        self._answers.extend(zip(group, outcomes, strict=True))
-        if not giving:
-            self._give()
-
-    def _give(self) -> None:
-        given = 0
-        while self._answers and (self.clock is None or given < AT_A_TIME):
-            given += 1
-            call, outcome = self._answers.popleft()
+        for call, outcome in zip(group, outcomes, strict=True):
             if call.answer.called:
                 continue  # It was cancelled, or given up.
             if isinstance(outcome, Success):
                 call.answer.callback(outcome.value)
             else:
                 call.answer.errback(outcome)
-        if self._answers and self.clock is not None:
-            self.clock.callLater(0, self._give)
         self._tell_idle()
 
     def _tell_idle(self) -> None:

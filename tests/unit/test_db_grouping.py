@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, event, func, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.task import Clock
 
 from consoled.db.database import WRITES_TOGETHER, CellDatabase
 from consoled.db.engine import make_engine
-from consoled.db.grouping import AT_A_TIME, Batch
+from consoled.db.grouping import Batch
 from consoled.db.tables import replicas
 from consoled.errors import ConsoledError, Unavailable
 from consoled.workers import InlineWorker
@@ -282,22 +281,6 @@ def test_reads_wait_for_no_writer() -> None:
     writing, reading = cell.run(write, "a"), cell.read(lambda _: "read")
     reader.pump_all()
     assert (outcome(reading), writing.called) == ("read", False)
-
-
-def test_answers_leave_others_their_turn() -> None:
-    """A large group is answered in order, some at a time; whoever finishes waits for all."""
-    world, clock = World(), Clock()
-    cell = CellDatabase(world.cell.engine, world.worker, clock=clock)
-    cell.run(write, "first")
-    told: list[str] = []
-    for number in range(2 * AT_A_TIME):
-        cell.run(write, str(number)).addCallback(told.append)
-    finished = Deferred.fromCoroutine(cell.finish())
-    world.worker.pump_all()
-    assert (len(told), finished.called) == (AT_A_TIME, False)
-    clock.advance(0)
-    assert told == [f"{number} was {number + 1}" for number in range(2 * AT_A_TIME)]
-    assert finished.called
 
 
 def test_finishing_waits_and_then_refuses(world: World) -> None:
