@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cells import memory_database
+from neighbour import Neighbour
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
@@ -30,21 +31,6 @@ from consoled.workers import InlineWorker
 reactor: Any = _reactor
 SESSION = "8c1fb5e2-5c6e-4f6e-9b0a-1d1f6f6b0001"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
-
-
-class Neighbour(Protocol):
-    """Another replica, which answers whatever it is told to, and then hangs up."""
-
-    def __init__(self, answer: bytes, heard: list[bytes]) -> None:
-        self._answer = answer
-        self._heard = heard
-
-    def dataReceived(self, data: bytes) -> None:
-        """A request."""
-        self._heard.append(data)
-        transport: Any = self.transport
-        transport.write(self._answer)
-        transport.loseConnection()
 
 
 class Borrowing(TestCase):

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 from cells import memory_database
 from lease_world import WEB
+from neighbour import Neighbour
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 from twisted.web.http_headers import Headers
@@ -47,21 +48,6 @@ def test_what_is_no_wish(text: bytes) -> None:
     """Anything else is refused, an impossible key too."""
     with pytest.raises(UnreadablePapers):
         unpack(text)
-
-
-class Neighbour(Protocol):
-    """Another replica, which answers whatever it is told to, and then hangs up."""
-
-    def __init__(self, answer: bytes, heard: list[bytes]) -> None:
-        self._answer = answer
-        self._heard = heard
-
-    def dataReceived(self, data: bytes) -> None:
-        """A request."""
-        self._heard.append(data)
-        transport: Any = self.transport
-        transport.write(self._answer)
-        transport.loseConnection()
 
 
 class FakeLeases:
