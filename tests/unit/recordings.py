@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, field
+from cells import instance
+from fakes import EXPIRES
 
+from consoled.model import ConsoleAuthToken
 from consoled.recording.folder import RecordingFolder
 from consoled.recording.values import Ending, Facts
 from consoled.recording.writer import Recording, RecordingWriter, Rules
@@ -14,6 +17,17 @@ from consoled.recording.writer import Recording, RecordingWriter, Rules
 SESSION = "8c1fb5e2-5c6e-4f6e-9b0a-1d1f6f6b0001"
 INSTANCE = "2f9e1b6e-3c43-4f6e-9b0a-1d1f6f6b0001"
 START = 1_767_225_600
+TOKEN = ConsoleAuthToken(
+    token_hash="0" * 64,
+    instance_uuid=instance().uuid,
+    index=0,
+    host="127.0.0.1",
+    port=10000,
+    generation=1,
+    access_url="http://127.0.0.1/",
+    expires=EXPIRES,
+    user_id="mia",
+)
 
 
 def facts(session_id: str = SESSION, **changes: Any) -> Facts:

@@ -8,14 +8,13 @@ import pytest
 from archives import MIA, MemoryKeeper
 from attrs import evolve
 from cells import instance, memory_database, outcome
-from fakes import EXPIRES
-from recordings import SESSION, START, Studio, facts
+from recordings import SESSION, START, TOKEN, Studio, facts
 from twisted.internet.task import Clock
 
 from consoled.db import recordings, tables
 from consoled.db.database import CellDatabase
 from consoled.errors import ConfigError
-from consoled.model import OBSERVER, Caller, ConsoleAuthToken
+from consoled.model import OBSERVER, Caller
 from consoled.openstack.console_tokens import ConsoleTokens
 from consoled.openstack.parts import OpenStackParts
 from consoled.options import load
@@ -33,18 +32,6 @@ from consoled.recording.folder import RecordingFolder
 from consoled.recording.recorder import Recorder
 from consoled.settings import Recording, SerialConsole, Settings
 from consoled.workers import InlineWorker
-
-TOKEN = ConsoleAuthToken(
-    token_hash="0" * 64,
-    instance_uuid=instance().uuid,
-    index=0,
-    host="127.0.0.1",
-    port=10000,
-    generation=1,
-    access_url="http://127.0.0.1/",
-    expires=EXPIRES,
-    user_id="mia",
-)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from cells import instance, memory_database, outcome
-from fakes import EXPIRES
-from recordings import SESSION, START, Heard, Studio, facts, session_id
+from recordings import SESSION, START, TOKEN, Heard, Studio, facts, session_id
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
@@ -16,7 +15,6 @@ from consoled.db import recordings as rows
 from consoled.db.database import CellDatabase
 from consoled.db.recordings import Wanted
 from consoled.errors import ConfigError, Unavailable
-from consoled.model import ConsoleAuthToken
 from consoled.recording.folder import RecordingFolder
 from consoled.recording.keeper import Kept, RecordingKeeper, superfluous
 from consoled.recording.keyfile import read_key
@@ -24,17 +22,6 @@ from consoled.recording.recorder import NoRecorder, Recorder
 from consoled.recording.values import Ending, RecordingRow, RecordingState
 from consoled.workers import InlineWorker
 
-TOKEN = ConsoleAuthToken(
-    token_hash="0" * 64,
-    instance_uuid=instance().uuid,
-    index=0,
-    host="127.0.0.1",
-    port=10000,
-    generation=1,
-    access_url="http://127.0.0.1/",
-    expires=EXPIRES,
-    user_id="mia",
-)
 DAY = 86_400
 
 
