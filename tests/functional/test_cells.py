@@ -7,8 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
@@ -119,14 +118,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for name in ("cell2", "cell3"):
             one.wait_for_event("cell_up", cell=name)
         yield World(one, two, three)
-
-
-def until(what: str, true: Callable[[], bool]) -> None:
-    """Waits until that is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, f"it never came true: {what}"
-        time.sleep(0.05)
 
 
 def echoes(client: ClientConnection) -> None:
